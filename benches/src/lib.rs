@@ -1,0 +1,1 @@
+//! The TSBS-like workload generator and runner.

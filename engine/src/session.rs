@@ -1,0 +1,53 @@
+//! A session: the options of one client, and the statements it runs.
+
+use std::time::Duration;
+
+use datafusion::arrow::record_batch::RecordBatch;
+use quorate_storage::{ReadLevel, WriteLevel};
+
+use crate::{Error, Outcome, StatementPlan};
+
+/// Options of a session, from headers, cookies or `SET`.
+#[derive(Clone, Debug, Default)]
+pub struct SessionOptions {
+    /// Current database; `main` unless said.
+    pub database: Option<String>,
+    /// Time zone of naive literals and of output, `+00:00` unless said.
+    pub timezone: Option<String>,
+    /// How fresh reads are.
+    pub read_level: ReadLevel,
+    /// Replicas before an acknowledgement.
+    pub write_level: WriteLevel,
+    /// Instead of the engine's.
+    pub query_timeout: Option<Duration>,
+    /// A write with a key that was seen has no second effect.
+    pub idempotency_key: Option<String>,
+    /// Whether the door can hold what `SET` changes (a cookie or a prompt); without it `SET` is an error that names the
+    /// call headers.
+    pub stateful: bool,
+    /// Who asks, for `system.queries`.
+    pub client: String,
+}
+
+/// A session.
+#[derive(Debug)]
+pub struct Session {}
+
+impl Session {
+    /// Its options as they are now.
+    pub fn options(&self) -> SessionOptions {
+        unimplemented!()
+    }
+    /// Parses and plans a statement without running it.
+    pub async fn plan(&self, _sql: &str) -> Result<StatementPlan, Error> {
+        unimplemented!()
+    }
+    /// Runs a statement. `parameters` has one column per parameter; a query takes one row, an update runs once per row.
+    pub async fn execute(
+        &self,
+        _sql: &str,
+        _parameters: Option<RecordBatch>,
+    ) -> Result<Outcome, Error> {
+        unimplemented!()
+    }
+}

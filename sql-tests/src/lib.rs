@@ -1,0 +1,1 @@
+//! SQL cases and conformance runs of real clients.

@@ -1,0 +1,1 @@
+//! A whole store in one seeded process, with an oracle.

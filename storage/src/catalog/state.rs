@@ -1,0 +1,131 @@
+//! What the metadata group has agreed on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quorate_segment::{ColumnId, ColumnKind, RowSchema, TableId};
+use serde::{Deserialize, Serialize};
+
+/// A database, never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DatabaseId(pub u64);
+
+/// One version of the catalog. Immutable; a new one is made per applied command.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Catalog {
+    /// Log index of the metadata group's last command that changed it.
+    pub index: u64,
+    /// Databases by id.
+    pub databases: BTreeMap<DatabaseId, Arc<Database>>,
+    /// Tables by id.
+    pub tables: BTreeMap<TableId, Arc<Table>>,
+    /// Ids of dropped tables.
+    pub dropped: std::collections::BTreeSet<TableId>,
+    /// The next database's and table's id.
+    pub id_next: u64,
+}
+
+/// A database.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Database {
+    /// Identity.
+    pub id: DatabaseId,
+    /// Name.
+    pub name: String,
+    /// Its tables by name.
+    pub tables: BTreeMap<String, TableId>,
+}
+
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Column {
+    /// Identity within the table.
+    pub id: ColumnId,
+    /// Name.
+    pub name: String,
+    /// What it is.
+    pub kind: ColumnKind,
+}
+
+/// Options of a table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TableOptions {
+    /// Age in ns after which rows may go; `None` keeps them.
+    pub retention_ns: Option<i64>,
+    /// Width of a time slice in ns.
+    pub time_slice_ns: i64,
+    /// Over how many tokens the series of one slice spread.
+    pub spread: u32,
+}
+
+impl Default for TableOptions {
+    fn default() -> Self {
+        Self { retention_ns: None, time_slice_ns: 86_400_000_000_000, spread: 1 }
+    }
+}
+
+/// A table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    /// Identity.
+    pub id: TableId,
+    /// Its database.
+    pub database: DatabaseId,
+    /// Name.
+    pub name: String,
+    /// Columns in the order in which SQL shows them; ids ascend within each kind.
+    pub columns: Vec<Column>,
+    /// Options.
+    pub options: TableOptions,
+    /// The next column's id.
+    pub column_id_next: u32,
+    /// Log index of the command that changed it last.
+    pub changed_at: u64,
+}
+
+impl Catalog {
+    /// A database by name.
+    pub fn database(&self, name: &str) -> Option<&Arc<Database>> {
+        self.databases.values().find(|d| d.name == name)
+    }
+    /// A table by names.
+    pub fn table(&self, database: &str, table: &str) -> Option<&Arc<Table>> {
+        self.tables.get(self.database(database)?.tables.get(table)?)
+    }
+}
+
+impl Table {
+    /// The time column.
+    pub fn time(&self) -> &Column {
+        self.columns
+            .iter()
+            .find(|c| c.kind == ColumnKind::Time)
+            .expect("every table has a time column")
+    }
+    /// Tags, ascending by id: the positions of a series key.
+    pub fn tags(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().filter(|c| c.kind == ColumnKind::Tag)
+    }
+    /// Fields, ascending by id.
+    pub fn fields(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().filter(|c| matches!(c.kind, ColumnKind::Field(_)))
+    }
+    /// A column by name.
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|c| c.name == name)
+    }
+    /// The columns as stored.
+    pub fn row_schema(&self) -> RowSchema {
+        let spec = |c: &Column| quorate_segment::ColumnSpec {
+            id: c.id,
+            name: c.name.clone(),
+            kind: c.kind,
+        };
+        RowSchema {
+            table: self.id,
+            time: spec(self.time()),
+            tags: self.tags().map(spec).collect(),
+            fields: self.fields().map(spec).collect(),
+        }
+    }
+}

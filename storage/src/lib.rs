@@ -1,0 +1,15 @@
+//! The replicated store of time series: a metadata group, shard groups, and what they keep on disk.
+
+pub mod batch;
+pub mod catalog;
+mod error;
+pub mod scan;
+mod store;
+
+pub use error::{Error, ErrorKind};
+pub use quorate_segment::{ColumnId, ColumnKind, FieldType, SeriesKey, TableId};
+pub use quorate_wal::{Disk, GroupId, LogPosition};
+pub use store::{
+    Delete, ReadLevel, SegmentStatus, SeriesSelection, ShardId, ShardReceipt, ShardStatus, Store,
+    StoreOptions, StoreStatus, TableStatus, WriteLevel, WriteOptions, WriteReceipt,
+};
