@@ -44,9 +44,19 @@ pub trait Disk: Debug + Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes creations, renames and removals in a directory survive power loss.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Takes the file `path` (created if missing) for this process until the guard is dropped; `WouldBlock` when
+    /// another process holds it. A disk that one process alone can reach has nothing to lock.
+    fn lock(&self, _path: &Path) -> io::Result<Box<dyn DiskLock>> {
+        Ok(Box::new(()))
+    }
     /// Space of the file system that holds `dir`.
     fn space(&self, dir: &Path) -> io::Result<DiskSpace>;
 }
+
+/// A lock that is released when it is dropped.
+pub trait DiskLock: Debug + Send + Sync + 'static {}
+
+impl DiskLock for () {}
 
 /// An open file.
 pub trait DiskFile: Debug + Send + Sync + 'static {
