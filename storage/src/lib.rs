@@ -5,6 +5,7 @@ pub mod catalog;
 mod error;
 pub mod scan;
 mod store;
+pub mod version;
 
 pub use error::{Error, ErrorKind};
 pub use quorate_segment::{ColumnId, ColumnKind, FieldType, SeriesKey, TableId};

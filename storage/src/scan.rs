@@ -12,7 +12,7 @@ use crate::catalog::Table;
 use crate::{ColumnId, Error};
 
 /// Times from `start` to `end`, both included, in ns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TimeRange {
     /// First.
     pub start: i64,
@@ -23,6 +23,19 @@ pub struct TimeRange {
 impl TimeRange {
     /// All of time.
     pub const ALL: Self = Self { start: i64::MIN, end: i64::MAX };
+
+    /// Whether it holds this time.
+    pub fn contains(self, time: i64) -> bool {
+        self.start <= time && time <= self.end
+    }
+    /// Whether it holds all of the other range.
+    pub fn covers(self, other: Self) -> bool {
+        self.start <= other.start && other.end <= self.end
+    }
+    /// Whether the two share a time.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.start <= other.end && other.start <= self.end
+    }
 }
 
 /// Which series a query wants: evaluated once per distinct series, never per row.
