@@ -68,6 +68,10 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
     fn sync_data(&self) -> io::Result<()>;
     /// Reserves `len` bytes from the start of the file, zero-filled; the file is that long afterwards.
     fn allocate(&self, len: u64) -> io::Result<()>;
+    /// Drops cached content, so that the next read comes from the device. A hint.
+    fn forget_cached(&self) -> io::Result<()> {
+        Ok(())
+    }
     /// Current length.
     fn len(&self) -> io::Result<u64>;
     /// Whether the file is empty.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Disk, Error};
+use crate::{Clock, Disk, Error, SystemClock};
 
 /// A Raft group on this node. 0 is the metadata group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -62,10 +62,28 @@ pub struct WalOptions {
     pub segment_bytes: u64,
     /// Bytes waiting in the writer's queue above which `append` blocks.
     pub queue_bytes_max: u64,
-    /// Free space below which appends are refused with [`Error::DiskFull`].
+    /// Free space below which [`Wal::admit`] refuses with [`Error::DiskFull`].
     pub reserve_bytes: u64,
     /// Bytes of entries kept in memory per node for readers.
     pub cache_bytes: u64,
+    /// Times the syncs.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl WalOptions {
+    /// The defaults of `docs/operations.md`.
+    pub fn new(dir: impl Into<PathBuf>, cluster: u128, node: u128) -> Self {
+        Self {
+            dir: dir.into(),
+            cluster,
+            node,
+            segment_bytes: 64 << 20,
+            queue_bytes_max: 32 << 20,
+            reserve_bytes: 256 << 20,
+            cache_bytes: 64 << 20,
+            clock: Arc::new(SystemClock::new()),
+        }
+    }
 }
 
 /// What a group's log holds.
@@ -134,8 +152,19 @@ impl Wal {
     pub fn status(&self) -> WalStatus {
         unimplemented!()
     }
-    /// Bytes of log segments that `group` alone keeps from being removed (by its oldest entry).
+    /// Bytes of log segments from the one with the oldest entry of `group` on: what the group keeps from
+    /// being removed, alone or with others.
     pub fn bytes_held_by(&self, _group: GroupId) -> u64 {
+        unimplemented!()
+    }
+    /// Whether a new proposal may be made. Refuses with [`Error::DiskFull`] while less than the reserve is
+    /// free: ask before proposing, since Raft's own entries may draw on the reserve.
+    pub fn admit(&self) -> Result<(), Error> {
+        unimplemented!()
+    }
+    /// Calls `hook` once, from the writer thread, when a write or sync has failed (at once, if one has).
+    /// The process must then end: what was pending is unknown.
+    pub fn on_poison(&self, _hook: Box<dyn FnOnce() + Send>) {
         unimplemented!()
     }
     /// Forgets the FAULTY entries of a group and all after them, recording the loss. Returns what goes.
@@ -153,6 +182,10 @@ impl Wal {
 pub struct GroupLog {}
 
 impl GroupLog {
+    /// [`Wal::admit`], where only the group is at hand.
+    pub fn admit(&self) -> Result<(), Error> {
+        unimplemented!()
+    }
     /// What the group's log holds now, unsynced entries included.
     pub fn state(&self) -> GroupState {
         unimplemented!()
