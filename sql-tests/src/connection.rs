@@ -70,7 +70,9 @@ fn column_types(schema: &SchemaRef) -> Vec<DefaultColumnType> {
     let of = |data_type: &DataType| match data_type {
         DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => DefaultColumnType::Text,
         t if t.is_integer() => DefaultColumnType::Integer,
-        t if t.is_floating() || matches!(t, DataType::Decimal128(..)) => DefaultColumnType::FloatingPoint,
+        t if t.is_floating() || matches!(t, DataType::Decimal128(..)) => {
+            DefaultColumnType::FloatingPoint
+        }
         _ => DefaultColumnType::Any,
     };
     schema.fields().iter().map(|field| of(field.data_type())).collect()
@@ -81,7 +83,8 @@ fn append_rows(batch: &RecordBatch, rows: &mut Vec<Vec<String>>) -> Result<(), S
     let columns = batch.columns().iter().map(|array| ArrayFormatter::try_new(array, &options));
     let columns = columns.collect::<Result<Vec<_>, _>>().map_err(|e| SltError(e.to_string()))?;
     for row in 0..batch.num_rows() {
-        let cell = |(column, formatter): (usize, &ArrayFormatter<'_>)| cell(batch, column, row, formatter);
+        let cell =
+            |(column, formatter): (usize, &ArrayFormatter<'_>)| cell(batch, column, row, formatter);
         rows.push(columns.iter().enumerate().map(cell).collect());
     }
     Ok(())
@@ -97,5 +100,9 @@ fn cell(batch: &RecordBatch, column: usize, row: usize, formatter: &ArrayFormatt
         return array.as_primitive::<Float64Type>().value(row).to_string();
     }
     let text = formatter.value(row).to_string();
-    if text.is_empty() { "(empty)".to_owned() } else { text.replace(' ', "\u{b7}").replace('\n', "\\n") }
+    if text.is_empty() {
+        "(empty)".to_owned()
+    } else {
+        text.replace(' ', "\u{b7}").replace('\n', "\\n")
+    }
 }

@@ -60,7 +60,8 @@ impl Server {
         if options.disk == Disk::UnsyncedLost {
             command.env("QUORATE_DISK", "power-cut");
         }
-        let process = command.spawn().unwrap_or_else(|e| panic!("cannot start {:?}: {e}", binary()));
+        let process =
+            command.spawn().unwrap_or_else(|e| panic!("cannot start {:?}: {e}", binary()));
         let mut server = Self { process, flight: String::new(), http: String::new() };
         server.wait_ready(&addresses);
         server
@@ -116,10 +117,15 @@ impl Server {
         Client::connect(options).await
     }
 
-    /// Ends the process at once, as `kill -9` does.
-    pub fn kill(mut self) {
-        self.process.kill().expect("the server is our child");
-        self.process.wait().expect("the server is our child");
+    /// Ends the process at once, as `kill -9` does; requests in flight fail.
+    pub fn kill_now(&self) {
+        rustix::process::kill_process(self.process_id(), rustix::process::Signal::KILL)
+            .expect("the server is our child and was not waited for");
+    }
+
+    fn process_id(&self) -> rustix::process::Pid {
+        let id = i32::try_from(self.process.id()).ok().and_then(rustix::process::Pid::from_raw);
+        id.expect("a process id is positive")
     }
 
     /// Asks for an orderly stop and waits for it.
@@ -128,9 +134,8 @@ impl Server {
     ///
     /// If the server does not stop within half a minute, or with an error.
     pub fn stop(mut self) {
-        let pid = i32::try_from(self.process.id()).ok().and_then(rustix::process::Pid::from_raw);
-        let pid = pid.expect("a process id is positive");
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("the server runs");
+        rustix::process::kill_process(self.process_id(), rustix::process::Signal::TERM)
+            .expect("the server runs");
         let deadline = monotonic() + Duration::from_secs(30);
         loop {
             if let Some(status) = self.process.try_wait().expect("the server is our child") {
@@ -151,10 +156,8 @@ impl Server {
     pub fn post(&self, path: &str, body: &str) -> io::Result<(u16, String)> {
         let agent: ureq::Agent =
             ureq::Agent::config_builder().http_status_as_error(false).build().into();
-        let mut answer = agent
-            .post(format!("{}{path}", self.http))
-            .send(body)
-            .map_err(io::Error::other)?;
+        let mut answer =
+            agent.post(format!("{}{path}", self.http)).send(body).map_err(io::Error::other)?;
         let text = answer.body_mut().read_to_string().map_err(io::Error::other)?;
         Ok((answer.status().as_u16(), text))
     }
@@ -162,7 +165,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Already dead is fine: `kill` and `stop` end here, too.
+        // Already dead is fine: `kill_now` and `stop` end here, too.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -14,7 +14,9 @@ fn main() -> ExitCode {
     let mut files = Vec::new();
     collect(&cases, &mut files);
     files.sort();
-    files.retain(|file| wanted.is_empty() || wanted.iter().any(|w| file.to_string_lossy().contains(w)));
+    files.retain(|file| {
+        wanted.is_empty() || wanted.iter().any(|w| file.to_string_lossy().contains(w))
+    });
     let data = tempfile::tempdir().expect("a temporary directory can be made");
     let server = Server::start(data.path(), &ServerOptions::default());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");

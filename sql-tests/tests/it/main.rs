@@ -1,1 +1,4 @@
-//! Over the wire.
+//! Tests over the wire of a real server process.
+
+mod differential;
+mod nab;
