@@ -1,11 +1,12 @@
 //! A session: the options of one client, and the statements it runs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::arrow::record_batch::RecordBatch;
 use quorate_storage::{ReadLevel, WriteLevel};
 
-use crate::{Error, Outcome, StatementPlan};
+use crate::{Engine, Error, Outcome, StatementPlan};
 
 /// Options of a session, from headers, cookies or `SET`.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +35,10 @@ pub struct SessionOptions {
 pub struct Session {}
 
 impl Session {
+    /// The engine that it belongs to.
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        unimplemented!()
+    }
     /// Its options as they are now.
     pub fn options(&self) -> SessionOptions {
         unimplemented!()

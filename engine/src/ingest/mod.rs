@@ -1,7 +1,13 @@
 //! Schema on write: decode, validate against the catalog (growing it where needed), write.
 
 mod columns;
+mod growth;
+mod line_columns;
+mod line_decoder;
+mod line_syntax;
 mod lines;
+mod precision;
 
 pub use columns::{ColumnsReport, ColumnsWriter, IngestMode, TableIngest};
-pub use lines::{LineError, LinesReport, Precision};
+pub use lines::{LineError, LinesReport};
+pub use precision::Precision;

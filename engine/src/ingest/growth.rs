@@ -1,0 +1,93 @@
+//! Schema on write: tables and columns that rows need, proposed to the metadata group.
+//!
+//! One `CREATE TABLE IF NOT EXISTS` with the missing columns per table; it may be repeated, and two requests may make
+//! the same column at the same time. When they disagree about its type, the catalog's answer wins and the loser decodes
+//! again: only its points of the other type are rejected.
+
+use std::sync::Arc;
+
+use quorate_storage::catalog::{
+    Catalog, CatalogCommand, CatalogRejection, ColumnDefinition, Table, TableOptions,
+};
+use quorate_storage::{ColumnKind, Store};
+
+use crate::Error;
+
+/// Name of the time column of tables that are made by writing to them.
+pub(super) const TIME: &str = "time";
+
+/// What a table must have before rows can be written.
+#[derive(Clone, Debug)]
+pub(super) struct Needed {
+    /// Name of the table.
+    pub(super) table: String,
+    /// Name of the time column, if the table must be made.
+    pub(super) time: String,
+    /// Its tags and fields.
+    pub(super) columns: Vec<ColumnDefinition>,
+}
+
+/// What became of a request for columns.
+#[derive(Debug)]
+pub(super) enum Growth {
+    /// The catalog has them all.
+    Done(Arc<Catalog>),
+    /// The catalog has a column of the name with another kind: decode again, against this catalog.
+    Changed(Arc<Catalog>),
+    /// The table may not grow.
+    Refused {
+        /// The table.
+        table: String,
+        /// Why.
+        why: CatalogRejection,
+    },
+}
+
+impl Needed {
+    /// Columns that the table lacks, or has with another kind.
+    fn missing(&self, table: Option<&Arc<Table>>) -> Vec<ColumnDefinition> {
+        let has = |c: &ColumnDefinition| {
+            table.and_then(|t| t.column(&c.name)).is_some_and(|have| have.kind == c.kind)
+        };
+        self.columns.iter().filter(|c| !has(c)).cloned().collect()
+    }
+}
+
+/// Makes what is missing. `catalog` is what the rows were decoded with.
+pub(super) async fn grow(
+    store: &Store,
+    database: &str,
+    catalog: &Arc<Catalog>,
+    needed: Vec<Needed>,
+) -> Result<Growth, Error> {
+    let mut grown = false;
+    for needed in needed {
+        let table = catalog.table(database, &needed.table);
+        let missing = needed.missing(table);
+        if table.is_some() && missing.is_empty() {
+            continue;
+        }
+        let time = table.map_or(needed.time, |t| t.time().name.clone());
+        let mut columns = vec![ColumnDefinition { name: time, kind: ColumnKind::Time }];
+        columns.extend(missing);
+        let command = CatalogCommand::CreateTable {
+            database: database.to_owned(),
+            name: needed.table.clone(),
+            columns,
+            options: TableOptions::default(),
+            if_not_exists: true,
+            extend: true,
+        };
+        match store.change_catalog(command).await {
+            Ok(_) => grown = true,
+            Err(quorate_storage::Error::Catalog(CatalogRejection::ColumnConflict { .. })) => {
+                return Ok(Growth::Changed(store.catalog()));
+            }
+            Err(quorate_storage::Error::Catalog(
+                why @ (CatalogRejection::Limit(_) | CatalogRejection::Invalid(_)),
+            )) => return Ok(Growth::Refused { table: needed.table, why }),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(Growth::Done(if grown { store.catalog() } else { Arc::clone(catalog) }))
+}
