@@ -89,7 +89,8 @@ fn test(no_check: bool) -> Result<(), String> {
 
 fn bench(arguments: &[String]) -> Result<(), String> {
     run::cargo("build", &["build", "--release", "--workspace", "--locked"], &[])?;
-    let mut all = vec!["run", "--release", "--package", "quorate-benches", "--"];
+    let mut all =
+        vec!["run", "--release", "--package", "quorate-benches", "--bin", "quorate-bench", "--"];
     all.extend(arguments.iter().map(String::as_str));
     let binary = run::binary().display().to_string();
     run::cargo("bench", &all, &[("QUORATE_BINARY", &binary)])

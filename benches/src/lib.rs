@@ -1,1 +1,0 @@
-//! The TSBS-like workload generator and runner.

@@ -1,0 +1,58 @@
+//! Posts a file of line protocol over several connections.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use quorate_sql_tests::Server;
+
+/// Sends all lines, `lines` a request; a request that is told to retry is sent again.
+pub(crate) fn post_lines(
+    server: &Server,
+    path: &Path,
+    lines: usize,
+    connections: usize,
+) -> io::Result<()> {
+    let reader = Mutex::new(BufReader::with_capacity(8 << 20, File::open(path)?));
+    std::thread::scope(|scope| {
+        let workers: Vec<_> =
+            (0..connections).map(|_| scope.spawn(|| work(server, &reader, lines))).collect();
+        workers.into_iter().try_for_each(|worker| worker.join().expect("a worker does not panic"))
+    })
+}
+
+fn work(server: &Server, reader: &Mutex<BufReader<File>>, lines: usize) -> io::Result<()> {
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let url = format!("{}/write?db=main", server.http());
+    let mut body = Vec::with_capacity(4 << 20);
+    loop {
+        body.clear();
+        {
+            let mut reader = reader.lock().expect("no worker panics while it reads");
+            for _ in 0..lines {
+                if reader.read_until(b'\n', &mut body)? == 0 {
+                    break;
+                }
+            }
+        }
+        if body.is_empty() {
+            return Ok(());
+        }
+        loop {
+            let mut answer = agent.post(&url).send(&body[..]).map_err(io::Error::other)?;
+            match answer.status().as_u16() {
+                204 => break,
+                503 => crate::wait(Duration::from_millis(50)),
+                status => {
+                    let text = answer.body_mut().read_to_string().unwrap_or_default();
+                    return Err(io::Error::other(format!(
+                        "a write was answered with {status}: {text}"
+                    )));
+                }
+            }
+        }
+    }
+}

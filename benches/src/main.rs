@@ -1,0 +1,147 @@
+//! The workload benches: what `cargo xtask bench` runs.
+//!
+//! Data: TSBS-like cpu rows (10 tags, 10 whole-number fields in a random walk, one row per host every 10 s), made by
+//! [`workload`] from a seed. Figures are printed as JSON, one object a line; the machine's noise is the reader's to
+//! judge, so quote ratios from one run.
+
+mod load;
+mod workload;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+use futures::TryStreamExt;
+use quorate_flight::ClientOutcome;
+use quorate_sql_tests::{Server, ServerOptions};
+use serde_json::json;
+
+/// Measures ingest over HTTP line protocol, memory, start-up after a crash, and bytes per row.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Arguments {
+    /// Hosts.
+    #[arg(long, default_value_t = 1000)]
+    hosts: u32,
+    /// Hours of data, a row per host every 10 s.
+    #[arg(long, default_value_t = 24.0)]
+    hours: f64,
+    /// HTTP connections that write at a time.
+    #[arg(long, default_value_t = 4)]
+    connections: usize,
+    /// Lines per request.
+    #[arg(long, default_value_t = 10_000)]
+    lines: usize,
+    /// Where the data directory and the generated lines go; a temporary directory unless given.
+    #[arg(long)]
+    work: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            print(&json!({ "error": error.to_string() }));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    let temporary = tempfile::tempdir()?;
+    let work = arguments.work.clone().unwrap_or_else(|| temporary.path().to_owned());
+    let data = work.join("data");
+    std::fs::create_dir_all(&data)?;
+    let workload = workload::Workload::new(arguments.hosts, arguments.hours);
+    let lines = work.join("cpu.lp");
+    workload.write_lines(&lines)?;
+    let rows = workload.rows();
+    print(&json!({ "rows": rows, "line_protocol_bytes": std::fs::metadata(&lines)?.len() }));
+
+    let server = Server::start(&data, &ServerOptions::default());
+    let started = now();
+    load::post_lines(&server, &lines, arguments.lines, arguments.connections)?;
+    let seconds = started.elapsed().as_secs_f64();
+    print(&json!({
+        "ingest_rows_per_second": (rows as f64 / seconds).round(),
+        "seconds": seconds,
+        "memory_peak_bytes": memory_peak(server.pid())?,
+    }));
+    server.kill_now();
+    drop(server);
+
+    // The log of the last moments is replayed: what was not flushed when the process died.
+    let log_bytes = tree_bytes(&data.join("wal"))?;
+    let started = now();
+    let server = Server::start(&data, &ServerOptions::default());
+    print(
+        &json!({ "start_after_crash_seconds": started.elapsed().as_secs_f64(), "log_bytes": log_bytes }),
+    );
+
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(finish(&server, rows, &data))?;
+    server.stop();
+    Ok(())
+}
+
+/// Counts the rows, compacts, and weighs what is on disk.
+async fn finish(server: &Server, rows: u64, data: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let mut client = server.client("main").await?;
+    for statement in
+        ["SELECT COUNT(*) FROM cpu", "CHECKPOINT", "VACUUM", "SELECT COUNT(*) FROM cpu"]
+    {
+        let started = now();
+        let answer = match client.execute(statement).await? {
+            ClientOutcome::Updated(_) => None,
+            ClientOutcome::Rows { batches, .. } => {
+                let batches: Vec<_> = batches.try_collect().await?;
+                batches.first().map(|b| arrow::util::pretty::pretty_format_batches(&[b.clone()]))
+            }
+        };
+        let answer = answer.transpose()?.map(|text| text.to_string());
+        print(
+            &json!({ "statement": statement, "seconds": started.elapsed().as_secs_f64(), "answer": answer }),
+        );
+    }
+    let segments = tree_bytes(&data.join("shards"))?;
+    print(
+        &json!({ "segment_bytes_per_row": segments as f64 / rows as f64, "memory_peak_bytes": memory_peak(server.pid())? }),
+    );
+    Ok(())
+}
+
+/// Highest resident memory of a process so far.
+fn memory_peak(pid: u32) -> std::io::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    let kib: u64 =
+        line.trim().trim_end_matches(" kB").trim().parse().map_err(std::io::Error::other)?;
+    Ok(kib * 1024)
+}
+
+fn tree_bytes(folder: &Path) -> std::io::Result<u64> {
+    let mut sum = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let kind = entry.metadata()?;
+        sum += if kind.is_dir() { tree_bytes(&entry.path())? } else { kind.len() };
+    }
+    Ok(sum)
+}
+
+#[expect(clippy::disallowed_methods, reason = "a bench measures real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "a client that was told to retry waits")]
+fn wait(time: Duration) {
+    std::thread::sleep(time);
+}
+
+#[expect(clippy::print_stdout, reason = "results go to standard output")]
+fn print(line: &serde_json::Value) {
+    println!("{line}");
+}

@@ -1,0 +1,88 @@
+//! TSBS-like cpu rows, the same for the same arguments.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+const FIELDS: [&str; 10] = [
+    "usage_user",
+    "usage_system",
+    "usage_idle",
+    "usage_nice",
+    "usage_iowait",
+    "usage_irq",
+    "usage_softirq",
+    "usage_steal",
+    "usage_guest",
+    "usage_guest_nice",
+];
+const REGIONS: [&str; 5] =
+    ["us-east-1", "us-west-2", "eu-west-1", "eu-central-1", "ap-northeast-1"];
+const STEP_NS: i64 = 10_000_000_000;
+/// 2016-01-01T00:00:00Z.
+const BASE_NS: i64 = 1_451_606_400_000_000_000;
+
+/// A number of hosts over a number of steps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Workload {
+    hosts: u32,
+    steps: u64,
+}
+
+impl Workload {
+    /// One row per host every 10 s.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a count of steps, far below 2^53"
+    )]
+    pub(crate) fn new(hosts: u32, hours: f64) -> Self {
+        Self { hosts, steps: (hours * 360.0) as u64 }
+    }
+
+    /// Rows in all.
+    pub(crate) fn rows(self) -> u64 {
+        u64::from(self.hosts) * self.steps
+    }
+
+    /// Writes the rows as line protocol, in the order of time.
+    pub(crate) fn write_lines(self, path: &Path) -> std::io::Result<()> {
+        let mut rng = StdRng::seed_from_u64(1);
+        let prefixes: Vec<String> = (0..self.hosts).map(|host| prefix(host, &mut rng)).collect();
+        let mut state: Vec<[f64; 10]> = (0..self.hosts)
+            .map(|_| std::array::from_fn(|_| rng.random_range(0.0..100.0)))
+            .collect();
+        let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
+        for step in 0..self.steps {
+            let time = BASE_NS + i64::try_from(step).map_err(std::io::Error::other)? * STEP_NS;
+            for (prefix, values) in prefixes.iter().zip(&mut state) {
+                out.write_all(prefix.as_bytes())?;
+                for (number, (name, value)) in FIELDS.iter().zip(values.iter_mut()).enumerate() {
+                    *value = (*value + rng.random_range(-1.7..1.7)).clamp(0.0, 100.0);
+                    let mark = if number == 0 { ' ' } else { ',' };
+                    write!(out, "{mark}{name}={}", value.trunc())?;
+                }
+                writeln!(out, " {time}")?;
+            }
+        }
+        out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
+    }
+}
+
+fn prefix(host: u32, rng: &mut StdRng) -> String {
+    let region = REGIONS[rng.random_range(0..REGIONS.len())];
+    format!(
+        "cpu,hostname=host_{host},region={region},datacenter={region}{},rack={},os={},arch={},team={},service={},service_version={},service_environment={}",
+        ['a', 'b', 'c'][rng.random_range(0..3)],
+        rng.random_range(0..100),
+        ["Ubuntu16.10", "Ubuntu16.04LTS", "Ubuntu15.10"][rng.random_range(0..3)],
+        ["x64", "x86"][rng.random_range(0..2)],
+        ["SF", "NYC", "LON", "CHI"][rng.random_range(0..4)],
+        rng.random_range(0..20),
+        rng.random_range(0..2),
+        ["production", "staging", "test"][rng.random_range(0..3)],
+    )
+}
