@@ -1,6 +1,6 @@
 //! Errors of the log.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What a caller can do about an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,9 @@ pub enum Error {
         /// Why it cannot be used.
         what: String,
     },
+    /// The log was closed.
+    #[error("the write-ahead log is closed")]
+    Closed,
     /// The disk failed.
     #[error("cannot {action} {}", path.display())]
     Io {
@@ -63,13 +66,18 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn newer_format(path: &Path, version: u64) -> Self {
+        let what = format!("is of a newer format (version {version}); a newer quorate wrote it");
+        Self::Conflict { path: path.to_owned(), what }
+    }
+
     /// What a caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::DiskFull { .. } => ErrorKind::Exhausted,
             Self::Poisoned => ErrorKind::Poisoned,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
-            Self::Conflict { .. } => ErrorKind::Conflict,
+            Self::Conflict { .. } | Self::Closed => ErrorKind::Conflict,
             Self::Io { .. } => ErrorKind::Io,
         }
     }

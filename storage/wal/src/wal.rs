@@ -1,53 +1,32 @@
-//! The log's handles: [`Wal`] for the node, [`GroupLog`] for one Raft group.
+//! The node's handle to the log.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
 
-use serde::{Deserialize, Serialize};
+use parking_lot::Mutex;
 
+use crate::bytes::{BLOCK, blocks};
+use crate::entry::{GroupId, LogPosition};
+use crate::group::{Group, GroupLog};
+use crate::log_segment::Identity;
+use crate::metrics::WalStatus;
+use crate::recovery::{self, POISONED, Recovered, Recovery};
+use crate::shared::{PoisonHook, Shared};
+use crate::writer::Writer;
 use crate::{Clock, Disk, Error, SystemClock};
 
-/// A Raft group on this node. 0 is the metadata group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct GroupId(pub u64);
-
-/// Where an entry stands in a group's log: openraft's log id, flattened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct LogPosition {
-    /// Term in which a leader appended it.
-    pub term: u64,
-    /// Replica id of that leader.
-    pub leader: u64,
-    /// Index; openraft's first index is 0.
-    pub index: u64,
-}
-
-/// What an entry carries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EntryKind {
-    /// A command of the state machine.
-    Normal,
-    /// A membership of the group.
-    Membership,
-    /// Nothing: a new leader's first entry.
-    Blank,
-}
-
-/// One entry of a group's log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    /// Its place.
-    pub position: LogPosition,
-    /// What the payload is.
-    pub kind: EntryKind,
-    /// The bytes that were proposed.
-    pub payload: Arc<[u8]>,
-}
-
-/// Called once, from the writer thread, after the sync that covers the call (or after it failed).
+/// Called once, from the writer thread, after the sync that covers the call (or after it failed). In the order
+/// of the calls of a group.
 pub type SyncCallback = Box<dyn FnOnce(Result<(), Error>) + Send>;
+
+/// Name of the lock file.
+const LOCK: &str = "LOCK";
+const SEGMENT_BYTES_MIN: usize = 16 * BLOCK;
 
 /// Settings of the log.
 #[derive(Clone, Debug)]
@@ -58,7 +37,7 @@ pub struct WalOptions {
     pub cluster: u128,
     /// The node that this log belongs to; another one is refused.
     pub node: u128,
-    /// Size of a log segment.
+    /// Size of a log segment. Rounded up to whole blocks of 4 KiB, at least 16 of them.
     pub segment_bytes: u64,
     /// Bytes waiting in the writer's queue above which `append` blocks.
     pub queue_bytes_max: u64,
@@ -86,136 +65,151 @@ impl WalOptions {
     }
 }
 
-/// What a group's log holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GroupState {
-    /// Last saved vote, as its owner encoded it.
-    pub vote: Option<Arc<[u8]>>,
-    /// Last saved commit position (a lower bound), as its owner encoded it.
-    pub committed: Option<Arc<[u8]>>,
-    /// All up to here was purged.
-    pub purged: Option<LogPosition>,
-    /// The last entry; `None` when the log holds none above `purged`.
-    pub last: Option<LogPosition>,
-}
-
-/// What opening found.
-#[derive(Debug, Default)]
-pub struct Recovery {
-    /// Groups with anything in the log.
-    pub groups: BTreeMap<GroupId, GroupState>,
-    /// Entries whose place is known and whose bytes are damaged, by group.
-    pub faulty: BTreeMap<GroupId, Vec<LogPosition>>,
-    /// Bytes of torn, never acknowledged frames that were discarded.
-    pub bytes_torn: u64,
-    /// Bytes read.
-    pub bytes_read: u64,
-    /// Why the log cannot be trusted to be whole, if so.
-    pub lost: Option<String>,
-}
-
-/// Counters of the log.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct WalStatus {
-    /// Bytes of all log segments on disk that still hold live entries.
-    pub bytes_live: u64,
-    /// Bytes written since start.
-    pub bytes_written: u64,
-    /// Syncs since start.
-    pub syncs: u64,
-    /// Entries appended since start.
-    pub entries: u64,
-    /// Duration of the last syncs: 50th percentile, in microseconds.
-    pub sync_micros_p50: u64,
-    /// 99th percentile, in microseconds.
-    pub sync_micros_p99: u64,
-    /// Whether a write or sync failed.
-    pub poisoned: bool,
-    /// Whether appends are refused for want of space.
-    pub disk_full: bool,
-}
-
-/// The node's log: one writer thread, shared by all groups.
+/// The node's log: one writer thread, shared by all groups. Cheap to clone.
+///
+/// Closed by [`Wal::close`], or when the last clone and the last [`GroupLog`] are dropped.
 #[derive(Clone, Debug)]
-pub struct Wal {}
+pub struct Wal {
+    handle: Arc<Handle>,
+}
+
+/// The threads, which end when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Handle {
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    fn close(&self) {
+        self.shared.close();
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            // A callback may hold the last handle: then this is the writer thread itself.
+            if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+                tracing::error!("a thread of the write-ahead log panicked");
+            }
+        }
+        self.shared.release_lock();
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
 
 impl Wal {
     /// Opens or creates the log and reads what it holds.
-    pub fn open(_disk: Arc<dyn Disk>, _options: WalOptions) -> Result<(Self, Recovery), Error> {
-        unimplemented!()
+    pub fn open(disk: Arc<dyn Disk>, mut options: WalOptions) -> Result<(Self, Recovery), Error> {
+        let dir = options.dir.clone();
+        let segment_bytes = usize::try_from(options.segment_bytes).unwrap_or(usize::MAX / 2);
+        options.segment_bytes = blocks(segment_bytes.max(SEGMENT_BYTES_MIN)) as u64;
+        disk.create_dir_all(&dir).map_err(recovery::io("create", &dir))?;
+        let lock_path = dir.join(LOCK);
+        let lock = disk.lock(&lock_path).map_err(|source| {
+            if source.kind() == io::ErrorKind::WouldBlock {
+                let what = "is locked by another process".to_owned();
+                return Error::Conflict { path: dir.clone(), what };
+            }
+            Error::Io { action: "lock", path: lock_path.clone(), source }
+        })?;
+
+        let identity = Identity { cluster: options.cluster, node: options.node };
+        let recovered = recovery::recover(&*disk, &dir, identity)?;
+        let mark = dir.join(POISONED);
+        if disk.exists(&mark).map_err(recovery::io("look at", &mark))? {
+            disk.remove(&mark).map_err(recovery::io("remove", &mark))?;
+            disk.sync_dir(&dir).map_err(recovery::io("sync", &dir))?;
+        }
+        let Recovered { report, groups: outcomes, segments, hardstate, resume } = recovered;
+        let mut groups = BTreeMap::new();
+        let mut mirrors = BTreeMap::new();
+        for (id, outcome) in outcomes {
+            groups.insert(id, Arc::new(Group::recovered(id, &outcome)));
+            mirrors.insert(id, outcome.mirror);
+        }
+        let shared = Arc::new(Shared::new(disk, options, lock, groups, segments));
+        let writer = Writer::new(Arc::clone(&shared), identity, hardstate, mirrors, resume);
+        let in_background = Arc::clone(&shared);
+        let threads = vec![
+            spawn("wal-writer", move || writer.run())?,
+            spawn("wal-background", move || in_background.background.run(&in_background))?,
+        ];
+        let handle = Handle { shared, threads: Mutex::new(threads) };
+        Ok((Self { handle: Arc::new(handle) }, report))
     }
+
     /// The handle of one group, created on first use.
-    pub fn group(&self, _group: GroupId) -> GroupLog {
-        unimplemented!()
+    pub fn group(&self, group: GroupId) -> GroupLog {
+        let mut groups = self.handle.shared.groups.write();
+        let log = groups.entry(group).or_insert_with(|| Arc::new(Group::new(group)));
+        GroupLog::new(Arc::clone(&self.handle), Arc::clone(log))
     }
+
     /// Counters.
     pub fn status(&self) -> WalStatus {
-        unimplemented!()
+        let shared = &self.handle.shared;
+        let oldest = shared.groups.read().values().filter_map(|group| group.oldest_segment()).min();
+        WalStatus {
+            bytes_live: self.bytes_from(oldest),
+            poisoned: shared.is_poisoned(),
+            disk_full: shared.disk_full.load(Ordering::Relaxed),
+            ..shared.metrics.status()
+        }
     }
+
+    fn bytes_from(&self, oldest: Option<u64>) -> u64 {
+        let Some(oldest) = oldest else { return 0 };
+        let segments = self.handle.shared.segments.read();
+        segments.range(oldest..).map(|(_, segment)| segment.used).sum()
+    }
+
     /// Bytes of log segments from the one with the oldest entry of `group` on: what the group keeps from
     /// being removed, alone or with others.
-    pub fn bytes_held_by(&self, _group: GroupId) -> u64 {
-        unimplemented!()
+    pub fn bytes_held_by(&self, group: GroupId) -> u64 {
+        let group = self.handle.shared.groups.read().get(&group).map(Arc::clone);
+        self.bytes_from(group.and_then(|group| group.oldest_segment()))
     }
+
     /// Whether a new proposal may be made. Refuses with [`Error::DiskFull`] while less than the reserve is
     /// free: ask before proposing, since Raft's own entries may draw on the reserve.
     pub fn admit(&self) -> Result<(), Error> {
-        unimplemented!()
+        self.handle.shared.admit()
     }
+
     /// Calls `hook` once, from the writer thread, when a write or sync has failed (at once, if one has).
     /// The process must then end: what was pending is unknown.
-    pub fn on_poison(&self, _hook: Box<dyn FnOnce() + Send>) {
-        unimplemented!()
+    pub fn on_poison(&self, hook: PoisonHook) {
+        self.handle.shared.on_poison(hook);
     }
-    /// Forgets the FAULTY entries of a group and all after them, recording the loss. Returns what goes.
-    pub fn accept_loss(&self, _group: GroupId) -> Result<Vec<LogPosition>, Error> {
-        unimplemented!()
+
+    /// Gives up what recovery could not find whole: drops the first FAULTY entry of a group and all behind
+    /// it, or what lies behind a hole. Durable on return. Returns what is known to go.
+    pub fn accept_loss(&self, group: GroupId) -> Result<Vec<LogPosition>, Error> {
+        let group = self.group(group);
+        let (sender, receiver) = mpsc::sync_channel(1);
+        let done = Box::new(move |result| {
+            // The receiver waits below.
+            let _ = sender.send(result);
+        });
+        let gone = group.accept_loss(done)?;
+        receiver.recv().map_err(|_| Error::Poisoned)??;
+        Ok(gone)
     }
-    /// Syncs what is queued, ends the writer thread, and releases the files.
+
+    /// Syncs what is queued, ends the threads, and releases the files.
     pub fn close(&self) -> Result<(), Error> {
-        unimplemented!()
+        self.handle.close();
+        if self.handle.shared.is_poisoned() { Err(Error::Poisoned) } else { Ok(()) }
     }
 }
 
-/// One group's part of the log. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct GroupLog {}
-
-impl GroupLog {
-    /// [`Wal::admit`], where only the group is at hand.
-    pub fn admit(&self) -> Result<(), Error> {
-        unimplemented!()
-    }
-    /// What the group's log holds now, unsynced entries included.
-    pub fn state(&self) -> GroupState {
-        unimplemented!()
-    }
-    /// Appends consecutive entries. On return they are readable; `done` runs after they are synced.
-    pub fn append(&self, _entries: Vec<Entry>, _done: SyncCallback) -> Result<(), Error> {
-        unimplemented!()
-    }
-    /// Saves the vote; `done` runs after it is synced.
-    pub fn save_vote(&self, _vote: Arc<[u8]>, _done: SyncCallback) -> Result<(), Error> {
-        unimplemented!()
-    }
-    /// Saves the commit position with the next sync, whenever that is.
-    pub fn save_committed(&self, _committed: Arc<[u8]>) -> Result<(), Error> {
-        unimplemented!()
-    }
-    /// Drops the entries above `last` (all, when `None`).
-    pub fn truncate_after(&self, _last: Option<LogPosition>) -> Result<(), Error> {
-        unimplemented!()
-    }
-    /// Drops the entries up to `upto`, which may lie above the last one: the log then goes on behind it.
-    pub fn purge(&self, _upto: LogPosition) -> Result<(), Error> {
-        unimplemented!()
-    }
-    /// Entries of an index range, in order, at least one (if there is one) and at most about `bytes_max`.
-    pub fn read(&self, _range: Range<u64>, _bytes_max: u64) -> Result<Vec<Entry>, Error> {
-        unimplemented!()
-    }
-    /// Bytes of payload above `index`: what a flush at `index` would leave in the log.
-    pub fn bytes_above(&self, _index: u64) -> u64 {
-        unimplemented!()
-    }
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {
+    let builder = thread::Builder::new().name(name.to_owned());
+    builder.spawn(run).map_err(recovery::io("start a thread for", name.as_ref()))
 }

@@ -1,0 +1,4 @@
+//! Integration tests of the log.
+
+mod basics;
+mod support;
