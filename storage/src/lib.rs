@@ -2,7 +2,12 @@
 
 pub mod batch;
 pub mod catalog;
+pub mod compaction;
 mod error;
+pub mod memtable;
+#[cfg(test)]
+mod model_tests;
+mod rows;
 pub mod scan;
 mod store;
 pub mod version;

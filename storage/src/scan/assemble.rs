@@ -1,0 +1,166 @@
+//! Makes record batches of merged pieces: the one place where tags become columns.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use arrow::array::{Array, ArrayRef, TimestampNanosecondArray, UInt32Array, new_null_array};
+use arrow::compute::take;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+
+use super::partition::{OutputColumn, PartitionPlan};
+use super::series::tag_columns;
+use crate::rows::{
+    Block, Merge, MergeCounts, Piece, Slice, arrow_type, gather_field, gather_times, utc,
+};
+use crate::{Error, SeriesKey};
+
+/// Rows of a batch.
+const BATCH_ROWS: usize = 8192;
+/// Blocks that a piece is looked for among, so that pieces of one block share a source.
+const RECENT: usize = 8;
+
+/// Batches of one partition.
+#[derive(Debug)]
+pub(super) struct Assembler {
+    plan: Arc<PartitionPlan>,
+    merge: Merge,
+    rest: Option<Piece>,
+    rows_left: usize,
+    counted: MergeCounts,
+}
+
+/// Pieces of one batch, with blocks and series told apart.
+#[derive(Debug, Default)]
+struct Pieces {
+    blocks: Vec<Arc<Block>>,
+    slices: Vec<Slice>,
+    /// Series in order, with the number of their rows.
+    series: Vec<(SeriesKey, usize)>,
+    rows: usize,
+}
+
+impl Pieces {
+    fn push(&mut self, piece: Piece) {
+        let recent = self.blocks.len().saturating_sub(RECENT);
+        let known = self.blocks[recent..].iter().rposition(|b| Arc::ptr_eq(b, &piece.block));
+        let number = |at: usize| u32::try_from(at).expect("a batch has few rows");
+        let source = number(known.map_or(self.blocks.len(), |at| recent + at));
+        if known.is_none() {
+            self.blocks.push(Arc::clone(&piece.block));
+        }
+        let (start, len) = (number(piece.rows.start), number(piece.len()));
+        self.rows += piece.len();
+        match self.series.last_mut() {
+            Some((key, rows)) if *key == piece.key => *rows += piece.len(),
+            _ => self.series.push((piece.key, piece.rows.len())),
+        }
+        match self.slices.last_mut() {
+            Some(last) if last.source == source && last.start + last.len == start => {
+                last.len += len;
+            }
+            _ => self.slices.push(Slice { source, start, len }),
+        }
+    }
+}
+
+impl Assembler {
+    pub(super) fn new(plan: Arc<PartitionPlan>, merge: Merge) -> Self {
+        let rows_left = plan.limit.unwrap_or(usize::MAX);
+        Self { plan, merge, rest: None, rows_left, counted: MergeCounts::default() }
+    }
+
+    fn step(&mut self) -> Result<Option<RecordBatch>, Error> {
+        let mut pieces = Pieces::default();
+        let wanted = self.rows_left.min(BATCH_ROWS);
+        while pieces.rows < wanted {
+            let next = match self.rest.take() {
+                Some(piece) => Some(piece),
+                None => self.merge.next().transpose()?,
+            };
+            let Some(piece) = next else { break };
+            let (piece, rest) = piece.split_off_front(wanted - pieces.rows);
+            self.rest = rest;
+            pieces.push(piece);
+        }
+        self.count();
+        if pieces.rows == 0 {
+            return Ok(None);
+        }
+        self.rows_left -= pieces.rows;
+        self.assemble(&pieces).map(Some)
+    }
+
+    fn assemble(&self, pieces: &Pieces) -> Result<RecordBatch, Error> {
+        let blocks: Vec<&Block> = pieces.blocks.iter().map(|block| &**block).collect();
+        let mut tags = self.tags(pieces)?.into_iter();
+        let columns = self.plan.columns.iter().map(|column| match *column {
+            OutputColumn::Time => {
+                let times = gather_times(&blocks, &pieces.slices, pieces.rows);
+                Arc::new(utc(TimestampNanosecondArray::new(times, None))) as ArrayRef
+            }
+            OutputColumn::Tag(_) => tags.next().expect("one per tag column"),
+            OutputColumn::Field(at, kind) => {
+                let arrays: Vec<_> = blocks.iter().map(|block| block.fields[at].as_ref()).collect();
+                gather_field(kind, &arrays, &pieces.slices, pieces.rows)
+                    .unwrap_or_else(|| new_null_array(&arrow_type(kind), pieces.rows))
+            }
+        });
+        let options = RecordBatchOptions::new().with_row_count(Some(pieces.rows));
+        let (schema, columns) = (Arc::clone(&self.plan.schema), columns.collect());
+        Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
+    }
+
+    /// The tag columns among the wanted ones: each text is written once per series, then only views are repeated.
+    fn tags(&self, pieces: &Pieces) -> Result<Vec<ArrayRef>, Error> {
+        let mut positions = Vec::new();
+        for column in &self.plan.columns {
+            match column {
+                OutputColumn::Tag(position) => positions.push(*position),
+                OutputColumn::Time | OutputColumn::Field(..) => {}
+            }
+        }
+        if positions.is_empty() {
+            return Ok(vec![]);
+        }
+        let mut distinct = positions.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let columns = tag_columns(pieces.series.iter().map(|(key, _)| key), &distinct);
+        let numbers = (0u32..).zip(&pieces.series);
+        let numbers = numbers.flat_map(|(n, (_, rows))| std::iter::repeat_n(n, *rows));
+        let numbers = UInt32Array::from_iter_values(numbers);
+        let columns = columns.into_iter().map(|column| {
+            if column.len() == pieces.rows {
+                return Ok(column);
+            }
+            Ok(take(&column, &numbers, None)?)
+        });
+        let columns = columns.collect::<Result<Vec<_>, Error>>()?;
+        let place = |position| distinct.binary_search(position).expect("it is one of them");
+        Ok(positions.iter().map(|position| Arc::clone(&columns[place(position)])).collect())
+    }
+
+    fn count(&mut self) {
+        let counts = self.merge.counts();
+        let counters = &self.plan.counters;
+        counters.rows_decoded.fetch_add(counts.rows_in - self.counted.rows_in, Relaxed);
+        let merged = counts.rows_overlapping - self.counted.rows_overlapping;
+        counters.rows_merged.fetch_add(merged, Relaxed);
+        self.counted = counts;
+    }
+}
+
+impl Iterator for Assembler {
+    type Item = Result<RecordBatch, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rows_left == 0 {
+            return None;
+        }
+        let step = self.step().transpose();
+        if matches!(step, Some(Err(_))) {
+            self.rows_left = 0;
+        }
+        step
+    }
+}

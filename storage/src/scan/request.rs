@@ -1,0 +1,59 @@
+//! What a query wants of a table.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use arrow::array::BooleanArray;
+use arrow::record_batch::RecordBatch;
+use serde::{Deserialize, Serialize};
+
+use crate::{ColumnId, Error};
+
+/// Times from `start` to `end`, both included, in ns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeRange {
+    /// First.
+    pub start: i64,
+    /// Last.
+    pub end: i64,
+}
+
+impl TimeRange {
+    /// All of time.
+    pub const ALL: Self = Self { start: i64::MIN, end: i64::MAX };
+
+    /// Whether it holds this time.
+    pub fn contains(self, time: i64) -> bool {
+        self.start <= time && time <= self.end
+    }
+    /// Whether it holds all of the other range.
+    pub fn covers(self, other: Self) -> bool {
+        self.start <= other.start && other.end <= self.end
+    }
+    /// Whether the two share a time.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.start <= other.end && other.start <= self.end
+    }
+}
+
+/// Which series a query wants: evaluated once per distinct series, never per row.
+pub trait SeriesFilter: Debug + Send + Sync {
+    /// `tags` has one column per tag of the table (`Utf8View`, nullable, named as in the table) and one row per
+    /// distinct series. The answer is one truth value per row; null is false.
+    fn keep(&self, tags: &RecordBatch) -> Result<BooleanArray, Error>;
+}
+
+/// What a query wants of a table.
+#[derive(Clone, Debug)]
+pub struct ScanRequest {
+    /// Columns to return, in this order; may be empty (rows are then counted by the batches' row counts).
+    pub columns: Vec<ColumnId>,
+    /// Only rows in this range (exact, not a hint).
+    pub time: TimeRange,
+    /// Only these series (exact).
+    pub series: Option<Arc<dyn SeriesFilter>>,
+    /// Streams wanted; fewer may come. Series are split over them, each sorted by (tags in id order, nulls first, time).
+    pub partitions: usize,
+    /// Rows after which a partition may stop.
+    pub limit: Option<usize>,
+}

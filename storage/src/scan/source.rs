@@ -1,0 +1,277 @@
+//! Where a scan's rows come from: memtable runs and segments behind one face.
+
+use std::sync::Arc;
+
+use quorate_segment::{SegmentReader, SegmentScan, SeriesEntry};
+
+use super::series::{KeyRange, Wanted};
+use super::{OpenSegment, TimeRange};
+use crate::memtable::Run;
+use crate::rows::{Block, Cut, Hiding, Layout, Piece, PieceStream};
+use crate::{Error, SeriesKey};
+
+/// Series that one call of a segment's reader is given at most.
+const CHUNK_SERIES_MAX: usize = 8192;
+/// Rows after which a chunk of series ends.
+const CHUNK_ROWS: u64 = 1 << 20;
+/// A segment's directory is searched for single keys while it has this many times more series than are wanted.
+const FIND_RATIO: u64 = 32;
+
+#[derive(Clone, Debug)]
+pub(super) enum Origin {
+    Run(Arc<Run>),
+    Segment(Arc<OpenSegment>),
+}
+
+/// One sorted source of a scan, and what hides rows of it.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    pub(super) origin: Origin,
+    pub(super) hiding: Hiding,
+    /// Number of its shard in the view.
+    pub(super) shard: usize,
+}
+
+impl Source {
+    pub(super) fn time(&self) -> TimeRange {
+        match &self.origin {
+            Origin::Run(run) => run.time(),
+            Origin::Segment(segment) => segment.live.time(),
+        }
+    }
+    pub(super) fn rows(&self) -> u64 {
+        match &self.origin {
+            Origin::Run(run) => run.rows() as u64,
+            Origin::Segment(segment) => segment.live.meta.rows,
+        }
+    }
+    pub(super) fn has_cleared(&self) -> bool {
+        match &self.origin {
+            Origin::Run(run) => run.has_cleared(),
+            Origin::Segment(segment) => segment.live.meta.has_cleared,
+        }
+    }
+    pub(super) fn key_min(&self) -> &[u8] {
+        match &self.origin {
+            Origin::Run(run) => run.series().first().map_or(&[], SeriesKey::as_bytes),
+            Origin::Segment(segment) => &segment.live.meta.key_min,
+        }
+    }
+    pub(super) fn key_max(&self) -> &[u8] {
+        match &self.origin {
+            Origin::Run(run) => run.series().last().map_or(&[], SeriesKey::as_bytes),
+            Origin::Segment(segment) => &segment.live.meta.key_max,
+        }
+    }
+
+    /// Rows of series in a range: exact for runs, an upper bound for segments.
+    pub(super) fn rows_in(&self, range: &KeyRange) -> u64 {
+        if !range.overlaps(self.key_min(), self.key_max()) {
+            return 0;
+        }
+        match &self.origin {
+            Origin::Run(run) => {
+                let places = range.places(run.series());
+                places.map(|at| run.rows_of(at).len() as u64).sum()
+            }
+            Origin::Segment(segment) => segment.live.meta.rows,
+        }
+    }
+
+    /// Its directory: every series with the number of its rows and their times.
+    pub(super) fn directory(&self) -> Result<DirectoryStream, Error> {
+        match &self.origin {
+            Origin::Run(run) => {
+                let run = Arc::clone(run);
+                Ok(Box::new((0..run.series().len()).map(move |at| {
+                    Ok((run.series()[at].clone(), run.rows_of(at).len() as u64, run.time()))
+                })))
+            }
+            Origin::Segment(segment) => {
+                let entries = segment.reader.directory(None)?;
+                Ok(Box::new(entries.map(|entry| {
+                    let entry = entry?;
+                    let time = TimeRange { start: entry.time_min, end: entry.time_max };
+                    Ok((entry.key, entry.rows.end - entry.rows.start, time))
+                })))
+            }
+        }
+    }
+
+    /// Opens it for these series; `None` if it has none of them for sure.
+    pub(super) fn open(
+        &self,
+        wanted: &Wanted,
+        layout: &Layout,
+        with_cleared: bool,
+    ) -> Result<Option<Cut>, Error> {
+        if !wanted.overlaps(self.key_min(), self.key_max()) {
+            return Ok(None);
+        }
+        let stream: PieceStream = match &self.origin {
+            Origin::Run(run) => match wanted {
+                Wanted::Range(range) => run.stream(layout, range.places(run.series())),
+                Wanted::Keys(keys) => {
+                    let places = keys.iter().filter_map(|key| run.series().binary_search(key).ok());
+                    run.stream(layout, places.collect::<Vec<_>>().into_iter())
+                }
+            },
+            Origin::Segment(segment) => Box::new(SegmentStream::open(
+                &segment.reader,
+                wanted,
+                self.hiding.time,
+                (layout, with_cleared),
+            )?),
+        };
+        Ok(Some(Cut::new(stream, self.hiding.clone())))
+    }
+}
+
+/// Series with the number of their rows and bounds of their times, ascending by key.
+pub(super) type DirectoryStream =
+    Box<dyn Iterator<Item = Result<(SeriesKey, u64, TimeRange), Error>> + Send>;
+
+/// The rows of some series of a segment. Walks the directory as it goes and scans chunk by chunk.
+pub(crate) struct SegmentStream {
+    reader: Arc<SegmentReader>,
+    entries: Box<dyn Iterator<Item = Result<SeriesEntry, Error>> + Send>,
+    time: TimeRange,
+    layout: Layout,
+    /// Which fields of the layout the file has.
+    present: Vec<bool>,
+    with_cleared: bool,
+    scan: Option<SegmentScan>,
+}
+
+impl std::fmt::Debug for SegmentStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SegmentStream").field("reader", &self.reader).finish_non_exhaustive()
+    }
+}
+
+impl SegmentStream {
+    /// All rows.
+    pub(crate) fn all(
+        reader: &Arc<SegmentReader>,
+        layout: &Layout,
+        with_cleared: bool,
+    ) -> Result<Self, Error> {
+        Self::open(reader, &Wanted::ALL, TimeRange::ALL, (layout, with_cleared))
+    }
+
+    /// The rows of these series; `time` narrows them, roughly.
+    pub(super) fn open(
+        reader: &Arc<SegmentReader>,
+        wanted: &Wanted,
+        time: TimeRange,
+        (layout, with_cleared): (&Layout, bool),
+    ) -> Result<Self, Error> {
+        let fields = &reader.meta().schema.fields;
+        let has = |id| fields.binary_search_by_key(id, |field| field.id).is_ok();
+        Ok(Self {
+            reader: Arc::clone(reader),
+            entries: entries(reader, wanted)?,
+            time,
+            layout: Arc::clone(layout),
+            present: layout.iter().map(|(id, _)| has(id)).collect(),
+            with_cleared: with_cleared && reader.meta().has_cleared,
+            scan: None,
+        })
+    }
+
+    /// Begins the scan of the next series; whether there are any.
+    fn next_chunk(&mut self) -> Result<bool, Error> {
+        let mut chunk = Vec::new();
+        let mut rows = 0;
+        while chunk.len() < CHUNK_SERIES_MAX && rows < CHUNK_ROWS {
+            let Some(entry) = self.entries.next() else { break };
+            let mut entry = entry?;
+            let times = TimeRange { start: entry.time_min, end: entry.time_max };
+            if !self.time.overlaps(times) {
+                continue;
+            }
+            if !self.time.covers(times) {
+                entry.rows = self.reader.narrow(&entry, self.time.start, self.time.end)?;
+                if entry.rows.is_empty() {
+                    continue;
+                }
+            }
+            rows += entry.rows.end - entry.rows.start;
+            chunk.push(entry);
+        }
+        if chunk.is_empty() {
+            return Ok(false);
+        }
+        self.scan = Some(self.reader.scan(chunk, &self.layout, self.with_cleared)?);
+        Ok(true)
+    }
+
+    fn step(&mut self) -> Result<Option<Piece>, Error> {
+        loop {
+            if let Some(rows) = self.scan.as_mut().and_then(Iterator::next) {
+                let rows = rows?;
+                let key = rows.key.clone();
+                let block = Block::from_series_rows(rows, &self.present)?;
+                if block.rows() > 0 {
+                    return Ok(Some(Piece { key, rows: 0..block.rows(), block: Arc::new(block) }));
+                }
+                continue;
+            }
+            self.scan = None;
+            if !self.next_chunk()? {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+impl Iterator for SegmentStream {
+    type Item = Result<Piece, Error>;
+    fn next(&mut self) -> Option<Self::Item> {
+        self.step().transpose()
+    }
+}
+
+/// The directory entries of the wanted series.
+fn entries(
+    reader: &Arc<SegmentReader>,
+    wanted: &Wanted,
+) -> Result<Box<dyn Iterator<Item = Result<SeriesEntry, Error>> + Send>, Error> {
+    match wanted {
+        Wanted::Range(range) => {
+            let to = range.to.clone();
+            let entries = reader.directory(range.from.as_ref())?;
+            let before = move |entry: &Result<SeriesEntry, quorate_segment::Error>| {
+                let key = entry.as_ref().ok().map(|entry| &entry.key);
+                key.is_none_or(|key| to.as_ref().is_none_or(|to| key < to))
+            };
+            Ok(Box::new(entries.take_while(before).map(|entry| Ok(entry?))))
+        }
+        Wanted::Keys(keys) if keys.len() as u64 * FIND_RATIO <= reader.meta().series => {
+            let (reader, keys) = (Arc::clone(reader), keys.clone());
+            Ok(Box::new(
+                (0..keys.len())
+                    .filter_map(move |at| reader.find(&keys[at]).map_err(Error::from).transpose()),
+            ))
+        }
+        Wanted::Keys(keys) => {
+            let keys = keys.clone();
+            let mut at = 0;
+            let entries = reader.directory(keys.first())?;
+            let last = keys.last().cloned();
+            let before = move |entry: &Result<SeriesEntry, quorate_segment::Error>| {
+                let key = entry.as_ref().ok().map(|entry| &entry.key);
+                key.is_none_or(|key| last.as_ref().is_some_and(|last| key <= last))
+            };
+            Ok(Box::new(entries.take_while(before).filter_map(move |entry| match entry {
+                Ok(entry) => {
+                    while at < keys.len() && keys[at] < entry.key {
+                        at += 1;
+                    }
+                    (at < keys.len() && keys[at] == entry.key).then_some(Ok(entry))
+                }
+                Err(error) => Some(Err(error.into())),
+            })))
+        }
+    }
+}

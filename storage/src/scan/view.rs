@@ -1,0 +1,67 @@
+//! A table as of one read view per shard.
+
+use std::sync::Arc;
+
+use quorate_segment::SegmentReader;
+
+use super::plan::plan;
+use super::{ScanRequest, TableScan};
+use crate::Error;
+use crate::catalog::Table;
+use crate::memtable::MemtableView;
+use crate::version::{LiveSegment, SegmentPin, Tombstone};
+
+/// A live segment whose file is open, and stays.
+#[derive(Clone, Debug)]
+pub struct OpenSegment {
+    /// What the version says of it.
+    pub live: LiveSegment,
+    /// Its file.
+    pub reader: Arc<SegmentReader>,
+    /// Keeps the file.
+    pub pin: Arc<SegmentPin>,
+}
+
+/// What one shard holds of a table, as of one applied index.
+#[derive(Clone, Debug, Default)]
+pub struct ShardRows {
+    /// Frozen memtables in log order, then the active one.
+    pub memtables: Vec<MemtableView>,
+    /// Live segments of the table, in any order.
+    pub segments: Vec<Arc<OpenSegment>>,
+    /// Deletes of the version; those of other tables are ignored.
+    pub tombstones: Vec<Arc<Tombstone>>,
+    /// Rows with a time below are expired.
+    pub expired_before: Option<i64>,
+}
+
+/// A table as of one read view per shard. Files stay until it is dropped.
+#[derive(Clone, Debug)]
+pub struct TableView {
+    table: Arc<Table>,
+    shards: Arc<[ShardRows]>,
+}
+
+impl TableView {
+    /// Of what the shards hold.
+    pub fn new(table: Arc<Table>, mut shards: Vec<ShardRows>) -> Self {
+        for shard in &mut shards {
+            shard.tombstones.retain(|t| t.table == table.id);
+            shard.segments.retain(|s| s.live.table() == table.id);
+            shard.segments.sort_by_key(|s| (s.live.log_index_min(), s.live.part));
+        }
+        Self { table, shards: shards.into() }
+    }
+    /// The table's record that the view was taken with.
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+    /// By shard.
+    pub(super) fn shards(&self) -> &[ShardRows] {
+        &self.shards
+    }
+    /// Prunes, and splits what is left. Reads directories, no rows.
+    pub fn scan(&self, request: ScanRequest) -> Result<TableScan, Error> {
+        plan(self, request)
+    }
+}
