@@ -1,10 +1,24 @@
 //! Arrow batches: bulk ingest, `INSERT`, `load`.
 
-use datafusion::arrow::record_batch::RecordBatch;
-use quorate_storage::WriteReceipt;
-use quorate_storage::batch::Nulls;
+use std::sync::Arc;
 
-use crate::{Error, Session};
+use arrow::ipc::writer::StreamWriter;
+use arrow::record_batch::RecordBatch;
+use quorate_storage::batch::{Nulls, ValidBatch};
+use quorate_storage::catalog::{Catalog, CatalogCommand, Table, TableOptions};
+use quorate_storage::{WriteOptions, WriteReceipt};
+
+use super::batch_plan::BatchPlan;
+use super::batch_rows::convert;
+use super::cpu::on_cpu;
+use super::growth::{Growth, Needed, grow};
+use super::lines::known_database;
+use crate::{Engine, Error, ErrorKind, Session};
+
+/// Rejected rows that are listed; all are counted.
+const REJECTED_LISTED: usize = 10_000;
+/// How often a batch is planned again because the catalog moved, before the client is asked to retry.
+const ATTEMPTS: usize = 16;
 
 /// What to do about the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,9 +42,10 @@ pub struct TableIngest {
     pub table: String,
     /// What to do about the table.
     pub mode: IngestMode,
-    /// Names of the tag columns; all string columns if `None` (new tables only).
+    /// Names of the tag columns; all text columns if `None` (of a new table; a table that is there has its tags, and
+    /// further text columns become fields).
     pub tags: Option<Vec<String>>,
-    /// Name of the time column; `time`, else the only timestamp column, if `None` (new tables only).
+    /// Name of the time column; the table's (`time`), else the only timestamp column, if `None`.
     pub time: Option<String>,
     /// What nulls mean.
     pub nulls: Nulls,
@@ -39,34 +54,201 @@ pub struct TableIngest {
 /// What an ingest did.
 #[derive(Clone, Debug, Default)]
 pub struct ColumnsReport {
-    /// Per shard.
+    /// One per chunk that was written.
     pub receipts: Vec<WriteReceipt>,
     /// Rows stored.
     pub rows: u64,
-    /// Rows that were rejected: row number from 0 over all batches, and why.
+    /// Rows that were rejected: row number from 0 over all batches, and why; the first 10,000.
     pub rejected: Vec<(u64, String)>,
+    /// How many rows were rejected.
+    pub rejected_total: u64,
     /// Things to tell the user, such as a renamed time column.
     pub notices: Vec<String>,
 }
 
 /// A running ingest: batches are written as they come.
 #[derive(Debug)]
-pub struct ColumnsWriter {}
+pub struct ColumnsWriter {
+    engine: Arc<Engine>,
+    database: String,
+    target: TableIngest,
+    /// What is still to be done to the table before the first rows.
+    mode: IngestMode,
+    key: Option<String>,
+    options: WriteOptions,
+    chunks: u32,
+    rows_seen: u64,
+    report: ColumnsReport,
+}
 
 impl Session {
-    /// Begins an ingest: checks or makes the table. Batches follow by [`ColumnsWriter::write`].
-    pub async fn ingest(&self, _target: TableIngest) -> Result<ColumnsWriter, Error> {
-        unimplemented!()
+    /// Begins an ingest: checks the table. Batches follow by [`ColumnsWriter::write`].
+    pub async fn ingest(&self, target: TableIngest) -> Result<ColumnsWriter, Error> {
+        let options = self.options();
+        let database = target.database.clone().or(options.database);
+        let database = database.unwrap_or_else(|| "main".to_owned());
+        let store = self.engine().store();
+        let mut catalog = known_database(store, &database).await?;
+        if target.mode == IngestMode::Append && catalog.table(&database, &target.table).is_none() {
+            catalog = store.catalog_linearizable().await?;
+        }
+        let exists = catalog.table(&database, &target.table).is_some();
+        match target.mode {
+            IngestMode::Create if exists => {
+                let what = format!("table {:?} already exists", target.table);
+                return Err(Error::request(ErrorKind::Conflict, what));
+            }
+            IngestMode::Append if !exists => {
+                let what = format!("table {:?} does not exist", target.table);
+                return Err(Error::request(ErrorKind::NotFound, what));
+            }
+            _ => {}
+        }
+        Ok(ColumnsWriter {
+            engine: Arc::clone(self.engine()),
+            database,
+            // Replacing is idempotent by itself; a key of the table that goes must not keep rows from the new one.
+            key: options.idempotency_key.filter(|_| target.mode != IngestMode::Replace),
+            mode: target.mode,
+            target,
+            options: WriteOptions { level: options.write_level, ..WriteOptions::default() },
+            chunks: 0,
+            rows_seen: 0,
+            report: ColumnsReport::default(),
+        })
     }
 }
 
 impl ColumnsWriter {
-    /// Writes one batch (a chunk under the session's idempotency key). The first one makes the table where needed.
-    pub async fn write(&mut self, _batch: &RecordBatch) -> Result<(), Error> {
-        unimplemented!()
+    /// Writes one batch. The first one makes the table where needed, also if it has no rows. Under the session's
+    /// idempotency key, a retry must bring the same batches.
+    pub async fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        let digest = self.key.as_ref().map(|_| digest(batch)).transpose()?;
+        let first = self.rows_seen;
+        self.rows_seen += batch.num_rows() as u64;
+        let (catalog, table, plan) = self.prepare(batch).await?;
+        let (source, nulls) = (batch.clone(), self.target.nulls);
+        let index = catalog.index;
+        let converted = on_cpu(move || {
+            let rows = convert(&source, &plan, &table, nulls)?;
+            let check = |rows| ValidBatch::check(&table, index, rows).map_err(Error::from);
+            let chunks: Result<Vec<ValidBatch>, Error> =
+                rows.chunks.into_iter().map(check).collect();
+            Ok::<_, Error>((chunks?, rows.rejected))
+        });
+        let (chunks, rejected) = converted.await??;
+        self.report.rejected_total += rejected.len() as u64;
+        for (row, why) in rejected {
+            if self.report.rejected.len() < REJECTED_LISTED {
+                self.report.rejected.push((first + row as u64, why));
+            }
+        }
+        for rows in chunks {
+            self.write_chunk(rows, digest).await?;
+        }
+        Ok(())
     }
+
     /// What was done.
     pub async fn finish(self) -> Result<ColumnsReport, Error> {
-        unimplemented!()
+        Ok(self.report)
     }
+
+    /// Plans the batch's columns and makes what the table lacks.
+    async fn prepare(
+        &mut self,
+        batch: &RecordBatch,
+    ) -> Result<(Arc<Catalog>, Arc<Table>, BatchPlan), Error> {
+        let schema = batch.schema();
+        let store = self.engine.store().clone();
+        for _ in 0..ATTEMPTS {
+            let catalog = store.catalog();
+            let fresh = matches!(self.mode, IngestMode::Create | IngestMode::Replace);
+            let table = catalog.table(&self.database, &self.target.table).filter(|_| !fresh);
+            let mut plan = BatchPlan::new(&schema, &self.target, table.map(AsRef::as_ref))?;
+            if fresh {
+                self.make(&plan).await?;
+                continue;
+            }
+            let columns = plan.definitions();
+            let needed = vec![Needed { table: self.target.table.clone(), columns }];
+            match grow(&store, &self.database, &catalog, needed).await? {
+                Growth::Done(catalog) => {
+                    self.report.notices.append(&mut plan.notices);
+                    self.report.notices.dedup();
+                    let table = catalog.table(&self.database, &self.target.table);
+                    if let Some(table) = table.map(Arc::clone) {
+                        return Ok((catalog, table, plan));
+                    }
+                }
+                Growth::Changed(_) => {}
+                Growth::Refused { why, .. } => {
+                    return Err(quorate_storage::Error::Catalog(why).into());
+                }
+            }
+        }
+        let what = format!("table {:?} keeps changing; retry", self.target.table);
+        Err(Error::request(ErrorKind::Conflict, what))
+    }
+
+    /// Makes the table anew, as `Create` and `Replace` want it.
+    async fn make(&mut self, plan: &BatchPlan) -> Result<(), Error> {
+        let store = self.engine.store();
+        if self.mode == IngestMode::Replace {
+            let drop = CatalogCommand::DropTable {
+                database: self.database.clone(),
+                name: self.target.table.clone(),
+                if_exists: true,
+            };
+            store.change_catalog(drop).await?;
+        }
+        let create = CatalogCommand::CreateTable {
+            database: self.database.clone(),
+            name: self.target.table.clone(),
+            columns: plan.definitions(),
+            options: TableOptions::default(),
+            if_not_exists: false,
+            extend: false,
+        };
+        store.change_catalog(create).await?;
+        self.report.notices.extend(plan.notices.iter().cloned());
+        self.mode = IngestMode::Append;
+        Ok(())
+    }
+
+    async fn write_chunk(
+        &mut self,
+        rows: ValidBatch,
+        digest: Option<[u8; 32]>,
+    ) -> Result<(), Error> {
+        let options = WriteOptions {
+            idempotency_key: self.key.clone().map(|key| (key, self.chunks)),
+            digest,
+            ..self.options.clone()
+        };
+        self.chunks += 1;
+        let receipt = self.engine.store().write(rows, &options).await?;
+        for shard in &receipt.shards {
+            self.report.rows += shard.accepted;
+            if shard.rejected > 0 {
+                let why = shard.reason.as_deref().unwrap_or("rejected by the shard");
+                let why = format!("{} rows of the batch were not stored: {why}", shard.rejected);
+                self.report.rejected_total += shard.rejected;
+                self.report.rejected.push((self.rows_seen, why));
+            }
+        }
+        self.report.receipts.push(receipt);
+        Ok(())
+    }
+}
+
+/// Tells a batch from any other, by its bytes on the wire.
+fn digest(batch: &RecordBatch) -> Result<[u8; 32], Error> {
+    let failed = |e| Error::request(ErrorKind::Internal, format!("cannot encode the batch: {e}"));
+    let mut hasher = blake3::Hasher::new();
+    let mut writer = StreamWriter::try_new(&mut hasher, &batch.schema()).map_err(failed)?;
+    writer.write(batch).map_err(failed)?;
+    writer.finish().map_err(failed)?;
+    drop(writer);
+    Ok(hasher.finalize().into())
 }

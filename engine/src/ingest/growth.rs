@@ -21,9 +21,7 @@ pub(super) const TIME: &str = "time";
 pub(super) struct Needed {
     /// Name of the table.
     pub(super) table: String,
-    /// Name of the time column, if the table must be made.
-    pub(super) time: String,
-    /// Its tags and fields.
+    /// Its columns, in the order in which a new table shows them; the time is used for a new table only.
     pub(super) columns: Vec<ColumnDefinition>,
 }
 
@@ -49,7 +47,8 @@ impl Needed {
         let has = |c: &ColumnDefinition| {
             table.and_then(|t| t.column(&c.name)).is_some_and(|have| have.kind == c.kind)
         };
-        self.columns.iter().filter(|c| !has(c)).cloned().collect()
+        let wanted = self.columns.iter().filter(|c| c.kind != ColumnKind::Time);
+        wanted.filter(|c| !has(c)).cloned().collect()
     }
 }
 
@@ -67,9 +66,14 @@ pub(super) async fn grow(
         if table.is_some() && missing.is_empty() {
             continue;
         }
-        let time = table.map_or(needed.time, |t| t.time().name.clone());
-        let mut columns = vec![ColumnDefinition { name: time, kind: ColumnKind::Time }];
-        columns.extend(missing);
+        let columns = match table {
+            None => needed.columns,
+            Some(table) => {
+                let time = table.time();
+                let time = ColumnDefinition { name: time.name.clone(), kind: time.kind };
+                std::iter::once(time).chain(missing).collect()
+            }
+        };
         let command = CatalogCommand::CreateTable {
             database: database.to_owned(),
             name: needed.table.clone(),

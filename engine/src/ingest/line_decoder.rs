@@ -17,14 +17,13 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
 use quorate_storage::catalog::{Catalog, Database, Table};
 use quorate_storage::{ColumnKind, FieldType};
 
+use super::hash::BytesHash;
 use super::line_columns::{FieldColumn, Values};
 use super::line_syntax::{
     LineProblem, Value, ValueProblem, integer, line_end, scan_to, series_end, shown, unescape,
@@ -124,7 +123,7 @@ struct Building<'a> {
     /// Fields by name.
     by_name: HashMap<String, usize>,
     /// Fields by their spelling in the lines.
-    by_spelling: HashMap<&'a [u8], usize, SeriesHash>,
+    by_spelling: HashMap<&'a [u8], usize, BytesHash>,
     /// The fields of the line before, in its order.
     layout: Vec<usize>,
 }
@@ -151,7 +150,7 @@ struct Decoder<'a> {
     database: Option<&'a Arc<Database>>,
     tables: Vec<Building<'a>>,
     tables_by_name: HashMap<String, usize>,
-    series: HashMap<&'a [u8], SeriesPlace, SeriesHash>,
+    series: HashMap<&'a [u8], SeriesPlace, BytesHash>,
     errors: Vec<LineError>,
     errors_total: u64,
     untimed: bool,
@@ -696,39 +695,6 @@ fn check_name(kind: &'static str, name: &str) -> Result<(), LineProblem> {
         return Err(LineProblem::ControlCharacter { kind, name: name.to_owned() });
     }
     Ok(())
-}
-
-/// Hashes the bytes of series, with a seed of the process: clients choose the bytes.
-#[derive(Clone, Copy, Debug)]
-struct SeriesHash(u64);
-
-impl Default for SeriesHash {
-    fn default() -> Self {
-        Self(RandomState::new().build_hasher().finish())
-    }
-}
-
-impl BuildHasher for SeriesHash {
-    type Hasher = SeriesHasher;
-
-    fn build_hasher(&self) -> SeriesHasher {
-        SeriesHasher(self.0)
-    }
-}
-
-struct SeriesHasher(u64);
-
-impl Hasher for SeriesHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxhash_rust::xxh3::xxh3_64_with_seed(bytes, self.0);
-    }
-    fn write_usize(&mut self, n: usize) {
-        // The length that the standard library puts before the bytes.
-        self.0 = self.0.wrapping_add(n as u64);
-    }
 }
 
 #[cfg(test)]

@@ -393,6 +393,7 @@ fn reference(line: &str) -> Option<Vec<Point>> {
 /// Reasons for which we refuse what InfluxDB's parser takes.
 fn stricter(message: &str) -> bool {
     [
+        "empty name",
         "not escaped",
         "has no value: name=value",
         "twice",

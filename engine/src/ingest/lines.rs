@@ -18,6 +18,7 @@ use quorate_storage::{ColumnKind, SeriesKey, ShardReceipt, Store, WriteOptions, 
 use serde::{Deserialize, Serialize};
 
 use super::Precision;
+use super::cpu::on_cpu;
 use super::growth::{Growth, Needed, TIME, grow};
 use super::line_decoder::{CHUNK_BYTES, Decoded, DecodedTable, Place, Rules, decode};
 use crate::{Error, ErrorKind, Session};
@@ -174,9 +175,7 @@ impl<'a> LinesRequest<'a> {
             return Ok(decode(&self.body, place, &self.rules));
         }
         let (body, rules) = (self.body.clone(), self.rules.clone());
-        tokio::task::spawn_blocking(move || decode(&body, place, &rules))
-            .await
-            .map_err(|e| Error::request(ErrorKind::Internal, format!("the decoder failed: {e}")))
+        on_cpu(move || decode(&body, place, &rules)).await
     }
 
     /// Lines without a timestamp get the same time on every retry of the key.
@@ -203,17 +202,13 @@ impl<'a> LinesRequest<'a> {
             },
             ..self.options.clone()
         };
-        let catalog = Arc::clone(&self.rules.catalog);
-        let mut batches = Vec::with_capacity(decoded.tables.len());
-        for table in decoded.tables {
-            let known = catalog.table(&self.rules.database, &table.name).ok_or_else(|| {
-                let what =
-                    format!("table {:?} was dropped while rows were written to it", table.name);
-                Error::request(ErrorKind::Conflict, what)
-            })?;
-            let rows = table.into_rows(known)?;
-            batches.push(ValidBatch::check(known, catalog.index, rows)?);
-        }
+        let (catalog, database) = (Arc::clone(&self.rules.catalog), self.rules.database.clone());
+        let tables = decoded.tables;
+        let batches = if decoded.end.byte - place.byte <= INLINE_BYTES {
+            valid_batches(tables, &catalog, &database)?
+        } else {
+            on_cpu(move || valid_batches(tables, &catalog, &database)).await??
+        };
         let receipt = self.store.write_all(batches, &options).await?;
         if receipt.shards.iter().any(|s| s.duplicate) {
             // The answer of the first time, which may have been another one.
@@ -239,6 +234,22 @@ impl<'a> LinesRequest<'a> {
         hasher.update(&self.body[from.byte..end.byte]);
         hasher.finalize().into()
     }
+}
+
+/// The rows of a chunk by identity, checked and sorted.
+fn valid_batches(
+    tables: Vec<DecodedTable>,
+    catalog: &Catalog,
+    database: &str,
+) -> Result<Vec<ValidBatch>, Error> {
+    let valid = |table: DecodedTable| {
+        let known = catalog.table(database, &table.name).ok_or_else(|| {
+            let what = format!("table {:?} was dropped while rows were written to it", table.name);
+            Error::request(ErrorKind::Conflict, what)
+        })?;
+        Ok(ValidBatch::check(known, catalog.index, table.into_rows(known)?)?)
+    };
+    tables.into_iter().map(valid).collect()
 }
 
 impl LinesReport {
@@ -301,10 +312,10 @@ fn needed(table: &DecodedTable) -> Needed {
         name: field.name.clone(),
         kind: ColumnKind::Field(field.field_type()),
     });
+    let time = ColumnDefinition { name: TIME.to_owned(), kind: ColumnKind::Time };
     Needed {
         table: table.name.clone(),
-        time: TIME.to_owned(),
-        columns: table.tags.iter().map(tag).chain(fields).collect(),
+        columns: std::iter::once(time).chain(table.tags.iter().map(tag)).chain(fields).collect(),
     }
 }
 

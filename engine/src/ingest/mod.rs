@@ -1,7 +1,11 @@
 //! Schema on write: decode, validate against the catalog (growing it where needed), write.
 
+mod batch_plan;
+mod batch_rows;
 mod columns;
+mod cpu;
 mod growth;
+mod hash;
 mod line_columns;
 mod line_decoder;
 mod line_syntax;
