@@ -97,7 +97,9 @@ async fn finish(server: &Server, rows: u64, data: &Path) -> Result<(), Box<dyn s
             ClientOutcome::Updated(_) => None,
             ClientOutcome::Rows { batches, .. } => {
                 let batches: Vec<_> = batches.try_collect().await?;
-                batches.first().map(|b| arrow::util::pretty::pretty_format_batches(&[b.clone()]))
+                batches
+                    .first()
+                    .map(|b| arrow::util::pretty::pretty_format_batches(std::slice::from_ref(b)))
             }
         };
         let answer = answer.transpose()?.map(|text| text.to_string());

@@ -61,14 +61,14 @@ impl Server {
             command.env("QUORATE_DISK", "power-cut");
         }
         let process =
-            command.spawn().unwrap_or_else(|e| panic!("cannot start {:?}: {e}", binary()));
+            command.spawn().unwrap_or_else(|e| panic!("cannot start {}: {e}", binary().display()));
         let mut server = Self { process, flight: String::new(), http: String::new() };
         server.wait_ready(&addresses);
         server
     }
 
     fn wait_ready(&mut self, addresses: &Path) {
-        let deadline = monotonic() + Duration::from_secs(60);
+        let deadline = monotonic() + Duration::from_mins(1);
         loop {
             if let Some(status) = self.process.try_wait().expect("the server is our child") {
                 panic!("the server ended while it was starting: {status}");
@@ -118,6 +118,10 @@ impl Server {
     }
 
     /// Ends the process at once, as `kill -9` does; requests in flight fail.
+    ///
+    /// # Panics
+    ///
+    /// If the process was waited for already.
     pub fn kill_now(&self) {
         rustix::process::kill_process(self.process_id(), rustix::process::Signal::KILL)
             .expect("the server is our child and was not waited for");

@@ -23,7 +23,7 @@ use quorate_sql_tests::{Disk, Server, ServerOptions};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-const WRITERS: u64 = 4;
+const WRITERS: u32 = 4;
 const SECOND_NS: i64 = 1_000_000_000;
 /// 2024-01-01T00:00:00Z.
 const BASE_NS: i64 = 1_704_067_200 * SECOND_NS;
@@ -38,7 +38,7 @@ enum Fate {
 /// One batch: rows `first..first + rows` of its writer.
 #[derive(Clone, Copy, Debug)]
 struct Batch {
-    writer: u64,
+    writer: u32,
     first: i64,
     rows: i64,
     fate: Fate,
@@ -48,13 +48,13 @@ struct Batch {
 #[derive(Debug, Default)]
 struct History {
     batches: Mutex<Vec<Batch>>,
-    next: [AtomicU64; WRITERS as usize],
+    next: [AtomicU64; 4],
     acknowledged: AtomicU64,
 }
 
 /// A row's value follows from its identity, so that a wrong one is seen.
-fn value(writer: u64, n: i64) -> f64 {
-    (n * 31 + i64::try_from(writer).expect("few writers")) as f64 / 8.0
+fn value(writer: u32, n: i64) -> f64 {
+    (n * 31 + i64::from(writer)) as f64 / 8.0
 }
 
 /// Rows of one batch stay in one day, so that one shard takes them whole. The row's number is its second; every 1,000
@@ -73,11 +73,11 @@ fn lines(batch: &Batch) -> String {
 fn write_until_stopped(
     server: &Server,
     history: &History,
-    writer: u64,
+    writer: u32,
     seed: u64,
     stop: &AtomicBool,
 ) {
-    let mut rng = StdRng::seed_from_u64(seed ^ (writer << 32));
+    let mut rng = StdRng::seed_from_u64(seed ^ (u64::from(writer) << 32));
     while !stop.load(Ordering::Relaxed) {
         let mut rows: i64 = rng.random_range(1..=200);
         let next = &history.next[usize::try_from(writer).expect("few writers")];
@@ -100,14 +100,14 @@ fn write_until_stopped(
 }
 
 /// Writes for a random while, killing the process in the midst of it.
-fn load_and_kill(server: Server, history: &History, seed: u64) {
+fn load_and_kill(server: &Server, history: &History, seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
     let goal = history.acknowledged.load(Ordering::Relaxed) + rng.random_range(5..400);
     let extra = Duration::from_micros(rng.random_range(0..20_000));
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for writer in 0..WRITERS {
-            let (server, stop) = (&server, &stop);
+            let stop = &stop;
             scope.spawn(move || write_until_stopped(server, history, writer, seed, stop));
         }
         // The moment is bound to progress, not to the clock; the last bit of time makes it random.
@@ -126,7 +126,7 @@ fn wait(time: Duration) {
 }
 
 /// All rows of a writer: number → (times seen, value).
-async fn stored(server: &Server, writer: u64) -> BTreeMap<i64, (u64, f64, i64)> {
+async fn stored(server: &Server, writer: u32) -> BTreeMap<i64, (u64, f64, i64)> {
     let mut client = server.client("main").await.expect("the server is ready");
     let sql = format!(
         "SELECT n, v, CAST(time AS BIGINT) AS t FROM crash WHERE writer = 'w{writer}' ORDER BY time"
@@ -162,7 +162,7 @@ async fn check(server: &Server, history: &History) {
             let whole = found.len() == usize::try_from(batch.rows).expect("positive");
             match batch.fate {
                 Fate::Acknowledged => {
-                    assert!(whole, "{batch:?} was acknowledged; found only {}", found.len())
+                    assert!(whole, "{batch:?} was acknowledged; found only {}", found.len());
                 }
                 Fate::Unknown => {
                     assert!(
@@ -203,7 +203,7 @@ fn rounds() -> u64 {
 fn seed() -> u64 {
     let seed = std::env::var("QUORATE_CRASH_SEED").ok().map(|s| s.parse().expect("a number"));
     let seed = seed.unwrap_or_else(rand::random::<u64>);
-    eprintln!("QUORATE_CRASH_SEED={seed}");
+    println!("QUORATE_CRASH_SEED={seed}");
     seed
 }
 
@@ -218,7 +218,7 @@ fn crash_rounds(disk: Disk) {
     for round in 0..rounds() {
         let server = Server::start(data.path(), &options);
         runtime.block_on(check(&server, &history));
-        load_and_kill(server, &history, seed.wrapping_add(round));
+        load_and_kill(&server, &history, seed.wrapping_add(round));
     }
     let server = Server::start(data.path(), &options);
     runtime.block_on(check(&server, &history));

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, StringArray, TimestampSecondArray};
+use arrow::array::{ArrayRef, AsArray, Float64Array, StringArray, TimestampSecondArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, TimeUnit};
 use arrow::record_batch::RecordBatch;
@@ -156,7 +156,6 @@ fn batch(series: &Series) -> RecordBatch {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stderr, reason = "says that it was skipped")]
 async fn real_series_are_stored_exactly_through_both_doors() {
     let Some(folder) = folder() else {
         eprintln!("SKIPPED: QUORATE_TEST_DATA names no folder with nab/");
