@@ -41,7 +41,7 @@ pub enum Error {
         /// Why.
         what: String,
     },
-    /// The deadline passed after the command was handed in.
+    /// The deadline passed, or leadership was lost, after the command was handed in.
     #[error("the outcome of a command of group {} is unknown: {what}", group.0)]
     Unknown {
         /// The group.
@@ -66,6 +66,15 @@ pub enum Error {
         #[source]
         source: quorate_wal::Error,
     },
+    /// A peer's message cannot be read; nothing was done.
+    #[error("a message to group {} cannot be read", group.0)]
+    Message {
+        /// The group.
+        group: GroupId,
+        /// Why.
+        #[source]
+        source: postcard::Error,
+    },
 }
 
 impl Error {
@@ -73,12 +82,15 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotLeader { leader, .. } => ErrorKind::NotLeader { leader: *leader },
-            Self::Unavailable { .. } => ErrorKind::Unavailable,
+            Self::Unavailable { .. } | Self::Message { .. } => ErrorKind::Unavailable,
             Self::Unknown { .. } => ErrorKind::Unknown,
             Self::Fatal { .. } => ErrorKind::Fatal,
             Self::Log { source, .. } => match source.kind() {
                 quorate_wal::ErrorKind::Exhausted => ErrorKind::Exhausted,
-                _ => ErrorKind::Fatal,
+                quorate_wal::ErrorKind::Poisoned
+                | quorate_wal::ErrorKind::Corrupt
+                | quorate_wal::ErrorKind::Conflict
+                | quorate_wal::ErrorKind::Io => ErrorKind::Fatal,
             },
         }
     }

@@ -1,14 +1,13 @@
-//! How replicas talk: one trait, and its in-memory form for tests.
+//! How replicas talk to each other.
 
 use std::fmt::Debug;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_wal::GroupId;
 
-use crate::{Group, Node, ReplicaId};
+use crate::{Node, ReplicaId};
 
 /// A message between two replicas of a group; the payload is encoded by this crate.
 #[derive(Clone, Debug)]
@@ -41,38 +40,13 @@ pub enum MessageKind {
 }
 
 /// How replicas reach each other.
+///
+/// Several [`MessageKind::Append`] messages of one group are sent at once. They should arrive in the order in which
+/// `send` was first polled; another order costs time, not safety. The same holds at the receiving side for the first
+/// poll of [`Group::handle`](crate::Group::handle). Heartbeats and votes must not wait behind a snapshot.
 #[async_trait::async_trait]
 pub trait Transport: Debug + Send + Sync + 'static {
-    /// Sends a message and waits for the answer. An unreachable peer is an error, never a made-up answer.
+    /// Sends a message and waits for the answer. An unreachable peer is an error, never a made-up answer; a call that
+    /// took longer than `deadline` is [`io::ErrorKind::TimedOut`].
     async fn send(&self, to: &Node, message: Message, deadline: Duration) -> io::Result<Bytes>;
-}
-
-/// Replicas in one process, with links that tests can cut.
-#[derive(Clone, Debug, Default)]
-pub struct MemoryTransport {}
-
-impl MemoryTransport {
-    /// Makes a replica reachable.
-    pub fn register(&self, _replica: ReplicaId, _group: Group) {
-        unimplemented!()
-    }
-    /// Makes a replica unreachable.
-    pub fn unregister(&self, _group: GroupId, _replica: ReplicaId) {
-        unimplemented!()
-    }
-    /// Cuts (or mends) messages from one replica to another.
-    pub fn cut(&self, _from: ReplicaId, _to: ReplicaId, _cut: bool) {
-        unimplemented!()
-    }
-    /// As a trait object.
-    pub fn shared(self) -> Arc<dyn Transport> {
-        Arc::new(self)
-    }
-}
-
-#[async_trait::async_trait]
-impl Transport for MemoryTransport {
-    async fn send(&self, _to: &Node, _message: Message, _deadline: Duration) -> io::Result<Bytes> {
-        unimplemented!()
-    }
 }

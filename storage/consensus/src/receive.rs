@@ -1,0 +1,65 @@
+//! The receiving side: messages of other replicas, handed to openraft, and its answers.
+
+use bytes::Bytes;
+
+use crate::codec::{
+    self, AppendRecord, AppendReply, SnapshotRecord, SnapshotReply, TransferRecord, TransferReply,
+    VoteAskRecord, VoteReply,
+};
+use crate::group::Inner;
+use crate::raft::{RaftSnapshot, SnapshotMeta, log_id};
+use crate::{Error, Group, Message, MessageKind};
+
+impl Group {
+    /// Takes a message from a peer and answers it.
+    ///
+    /// The first poll queues the message; poll messages of one peer in the order in which they arrived.
+    pub async fn handle(&self, message: Message) -> Result<Bytes, Error> {
+        let Inner { group, replica, raft, .. } = &*self.inner;
+        if message.group != *group || message.to != *replica {
+            return Err(self.unavailable(format!("a message for replica {}", message.to.0)));
+        }
+        let unread = |source| Error::Message { group: *group, source };
+        let answer = match message.kind {
+            MessageKind::Append | MessageKind::Heartbeat => {
+                let record: AppendRecord<'_> = codec::decode(&message.payload).map_err(unread)?;
+                let request = record.into_request().map_err(unread)?;
+                if !request.entries.is_empty() {
+                    self.check_space()?;
+                }
+                let response = raft.append_entries(request).await.map_err(|e| self.fatal(&e))?;
+                codec::encode(&AppendReply::from(response))
+            }
+            MessageKind::Vote => {
+                self.check_gate()?;
+                let record: VoteAskRecord = codec::decode(&message.payload).map_err(unread)?;
+                let response = if record.pre_vote {
+                    raft.pre_vote(record.into()).await
+                } else {
+                    raft.vote(record.into()).await
+                };
+                codec::encode(&VoteReply::from(response.map_err(|e| self.fatal(&e))?))
+            }
+            MessageKind::Snapshot => {
+                let record: SnapshotRecord<'_> = codec::decode(&message.payload).map_err(unread)?;
+                let last_membership =
+                    codec::decode_membership(record.membership()).map_err(unread)?;
+                let meta =
+                    SnapshotMeta { last_log_id: record.position.map(log_id), last_membership };
+                let manifest = message.payload.slice_ref(record.manifest());
+                let snapshot = RaftSnapshot { meta, snapshot: manifest };
+                let installing = raft.install_full_snapshot(record.vote.into(), snapshot);
+                let response = installing.await.map_err(|e| self.fatal(&e))?;
+                codec::encode(&SnapshotReply::from(response))
+            }
+            MessageKind::Transfer => {
+                self.check_gate()?;
+                let record: TransferRecord = codec::decode(&message.payload).map_err(unread)?;
+                let taking = raft.handle_transfer_leader(record.into());
+                let response = taking.await.map_err(|e| self.fatal(&e))?;
+                codec::encode(&TransferReply::from(response))
+            }
+        };
+        Ok(answer.into())
+    }
+}
