@@ -43,40 +43,6 @@ impl<'de> serde::Deserialize<'de> for SeriesKey {
     }
 }
 
-/// Whether `encode` gives these bytes for some tags: checked for every key of every log entry, hence without an
-/// allocation.
-fn is_canonical(bytes: &[u8]) -> bool {
-    let mut rest = bytes;
-    let mut ends_present = true;
-    while let [mark, after @ ..] = rest {
-        rest = after;
-        ends_present = *mark == 1;
-        if *mark > 1 {
-            return false;
-        }
-        let mut is_empty = true;
-        while ends_present {
-            // A zero is a character of its own, so that what stands between two of them is text.
-            let Some(zero) = rest.iter().position(|b| *b == 0) else { return false };
-            if std::str::from_utf8(&rest[..zero]).is_err() {
-                return false;
-            }
-            is_empty &= zero == 0;
-            match rest.get(zero + 1) {
-                Some(0) if is_empty => return false,
-                Some(0) => {
-                    rest = &rest[zero + 2..];
-                    break;
-                }
-                Some(0xFF) => rest = &rest[zero + 2..],
-                Some(_) | None => return false,
-            }
-            is_empty = false;
-        }
-    }
-    ends_present
-}
-
 /// Bytes that are no series key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("bytes are not a series key")]
@@ -109,7 +75,18 @@ impl SeriesKey {
 
     /// Takes bytes that [`SeriesKey::encode`] made.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, SeriesKeyError> {
-        if is_canonical(bytes) { Ok(Self(bytes.into())) } else { Err(SeriesKeyError) }
+        let key = Self(bytes.into());
+        let tags = key.try_decode()?;
+        if Self::encode(tags.iter().map(Option::as_deref)) == key {
+            Ok(key)
+        } else {
+            Err(SeriesKeyError)
+        }
+    }
+
+    /// Takes bytes out of a verified directory.
+    pub(crate) fn from_verified(bytes: &[u8]) -> Self {
+        Self(bytes.into())
     }
 
     /// The bytes.
@@ -152,5 +129,62 @@ impl SeriesKey {
     /// A fixed hash of the key: part of the routing token, never to change.
     pub fn hash64(&self) -> u64 {
         xxhash_rust::xxh3::xxh3_64(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, prop_assert_eq, proptest};
+
+    use super::*;
+
+    fn hex(key: &SeriesKey) -> String {
+        key.as_bytes().iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    #[test]
+    fn keys_and_hashes_are_those_of_the_format_document() {
+        let vectors: [(&[Option<&str>], &str, u64); 6] = [
+            (&[], "", 0x2d06_8005_38d3_94c2),
+            (&[None, Some("")], "", 0x2d06_8005_38d3_94c2),
+            (&[Some("a")], "01610000", 0x8961_e9b7_0595_97d7),
+            (&[None, Some("a"), None], "0001610000", 0x8a89_c268_efbf_c157),
+            (&[Some("host_0"), Some("eu")], "01686f73745f3000000165750000", 0x9658_46bd_0514_ad46),
+            (&[Some("a\0b"), None, Some("é")], "016100ff6200000001c3a90000", 0x4646_ed81_f15b_3f09),
+        ];
+        for (tags, want, hash) in vectors {
+            let key = SeriesKey::encode(tags.iter().copied());
+            assert_eq!(hex(&key), want, "{tags:?}");
+            assert_eq!(key.hash64(), hash, "{tags:?} {:016x}", key.hash64());
+        }
+    }
+
+    #[test]
+    fn bytes_that_encode_does_not_make_are_no_key() {
+        for bytes in [
+            &[0][..],
+            &[2],
+            &[1],
+            &[1, 97],
+            &[1, 97, 0],
+            &[1, 97, 0, 1, 0, 0],
+            &[1, 0, 0],
+            &[1, 0xC3, 0, 0],
+        ] {
+            assert_eq!(SeriesKey::from_bytes(bytes), Err(SeriesKeyError), "{bytes:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn keys_sort_like_tags(a in any::<[Option<String>; 3]>(), b in any::<[Option<String>; 3]>()) {
+            let canonical = |tags: &[Option<String>; 3]| tags.clone().map(|tag| tag.filter(|t| !t.is_empty()));
+            let key = |tags: &[Option<String>; 3]| SeriesKey::encode(tags.iter().map(Option::as_deref));
+            prop_assert_eq!(key(&a).cmp(&key(&b)), canonical(&a).cmp(&canonical(&b)));
+            let mut decoded = key(&a).decode();
+            decoded.resize(3, None);
+            prop_assert_eq!(decoded, canonical(&a));
+            prop_assert_eq!(SeriesKey::from_bytes(key(&a).as_bytes()), Ok(key(&a)));
+        }
     }
 }

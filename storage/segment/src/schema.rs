@@ -10,6 +10,14 @@ pub struct TableId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ColumnId(pub u32);
 
+impl ColumnId {
+    /// Ids from here on are hidden columns of segments, never columns of a table. (Parquet's `field_id` is an `i32`,
+    /// and some readers take negative ones as absent.)
+    pub const HIDDEN_MIN: Self = Self(0x7FFF_FF00);
+    /// The hidden column that marks explicitly cleared fields.
+    pub const CLEARED: Self = Self(0x7FFF_FFFF);
+}
+
 /// Type of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum FieldType {

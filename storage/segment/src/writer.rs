@@ -1,143 +1,173 @@
 //! Writes a segment: sorted rows in, one durable file out.
+//!
+//! ```text
+//! push ─► Grouper ─► ContentHasher    hash and statistics of the rows
+//!                └─► Encoder ─► Sink  Parquet, directory, block hashes; one row group in memory
+//! finish: sync file ─► rename to its hash ─► sync directory
+//! ```
+//!
+//! Same rows, schema and [`WriterSpec`] give the same bytes, however the rows are cut into pieces.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
-use serde::{Deserialize, Serialize};
-
-use crate::{ColumnId, Error, RowSchema, SeriesKey};
+use arrow::array::AsArray;
 use quorate_wal::Disk;
 
-/// How pages are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Compression {
-    /// Fast: what a flush writes.
-    Lz4,
-    /// Small: what a compaction writes.
-    Zstd,
-}
-
-/// Everything that shapes a segment's bytes, besides the rows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WriterSpec {
-    /// Which encoder settings and crate versions: see [`SegmentWriter::WRITER_ID`].
-    pub writer: u32,
-    /// How pages are compressed.
-    pub compression: Compression,
-    /// First log index whose rows the segment may hold.
-    pub log_index_min: u64,
-    /// Last log index whose rows the segment may hold.
-    pub log_index_max: u64,
-}
-
-/// Consecutive rows of one series, ascending by time, one row per time.
-#[derive(Clone, Debug)]
-pub struct SeriesRows {
-    /// The series.
-    pub key: SeriesKey,
-    /// Times in ns: `Timestamp(Nanosecond, "UTC")`, no nulls.
-    pub time: ArrayRef,
-    /// One array per field of the schema, in its order: Float64, Int64, UInt64, Boolean, Utf8View, Timestamp(ns, UTC).
-    pub fields: Vec<ArrayRef>,
-    /// Explicitly cleared fields per row, where there are any: `Binary`, big-endian `u32` column ids, ascending; null = none.
-    pub cleared: Option<ArrayRef>,
-}
-
-/// What is known of one field over a whole segment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct FieldStatistics {
-    /// The field.
-    pub column: ColumnId,
-    /// Values that are not null.
-    pub count: u64,
-    /// NaN values among them (floats only).
-    pub nan_count: u64,
-    /// Smallest value as the bits of its type (numbers, booleans, timestamps); absent for text, or where NaNs are.
-    pub min_bits: Option<u64>,
-    /// Largest value, likewise.
-    pub max_bits: Option<u64>,
-}
-
-/// What a manifest keeps of a segment.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct SegmentMeta {
-    /// The table.
-    pub table: crate::TableId,
-    /// BLAKE3 of the whole file; in hexadecimal, with `.parquet`, its name.
-    pub file_hash: [u8; 32],
-    /// BLAKE3 over the logical rows, the same for every writer version.
-    pub content_hash: [u8; 32],
-    /// Length of the file.
-    pub bytes: u64,
-    /// Place of the table of block hashes within the file.
-    pub block_table_offset: u64,
-    /// BLAKE3 of the table of block hashes.
-    pub block_table_hash: [u8; 32],
-    /// Rows.
-    pub rows: u64,
-    /// Series.
-    pub series: u64,
-    /// Smallest series key.
-    pub key_min: Vec<u8>,
-    /// Largest series key.
-    pub key_max: Vec<u8>,
-    /// Time of the earliest row.
-    pub time_min: i64,
-    /// Time of the latest row.
-    pub time_max: i64,
-    /// Whether the file has a column of cleared fields.
-    pub has_cleared: bool,
-    /// Columns in the file, and what is known of the fields.
-    pub schema: RowSchema,
-    /// Statistics of the fields, in the schema's order.
-    pub fields: Vec<FieldStatistics>,
-    /// Settings it was written with.
-    pub spec: WriterSpec,
-}
-
-impl SegmentMeta {
-    /// Name of the file.
-    pub fn file_name(&self) -> String {
-        format!("{}.parquet", blake3::Hash::from_bytes(self.file_hash).to_hex())
-    }
-}
+use crate::columns::Shape;
+use crate::content::ContentHasher;
+use crate::encoder::Encoder;
+use crate::group::{Group, Grouper};
+use crate::{ColumnId, Error, RowSchema, SegmentMeta, SeriesKey, SeriesRows, WriterSpec};
 
 /// Writes one segment, streaming: rows are pushed in order, memory is bounded by a row group.
 #[derive(Debug)]
-pub struct SegmentWriter {}
+pub struct SegmentWriter {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    schema: Arc<RowSchema>,
+    spec: WriterSpec,
+    grouper: Grouper,
+    content: ContentHasher,
+    /// Begun with the first row group, which decides how columns are stored.
+    encoder: Option<Encoder>,
+    rows: u64,
+    /// Series and time of the last row.
+    last: Option<(SeriesKey, i64)>,
+}
 
 impl SegmentWriter {
     /// Settings and crate versions that this build writes with.
     pub const WRITER_ID: u32 = 1;
 
-    /// Begins a file under a temporary name in `dir`.
+    /// Begins a file under a temporary name in `dir`. The file records [`SegmentWriter::WRITER_ID`], whatever
+    /// `spec` says: this build has no other settings.
+    ///
+    /// # Panics
+    ///
+    /// If columns of `schema` are not in the order of their ids, or one has a reserved id.
     pub fn begin(
-        _disk: Arc<dyn Disk>,
-        _dir: &Path,
-        _schema: RowSchema,
-        _spec: WriterSpec,
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        schema: RowSchema,
+        spec: WriterSpec,
     ) -> Result<Self, Error> {
-        unimplemented!()
+        for columns in [&schema.tags, &schema.fields] {
+            assert!(columns.is_sorted_by(|a, b| a.id < b.id), "columns ascend by id");
+        }
+        let all = schema.tags.iter().chain(&schema.fields).chain([&schema.time]);
+        for column in all {
+            assert!(column.id < ColumnId::HIDDEN_MIN, "column id {} is reserved", column.id.0);
+        }
+        let spec = WriterSpec { writer: Self::WRITER_ID, ..spec };
+        Ok(Self {
+            disk,
+            dir: dir.to_owned(),
+            content: ContentHasher::new(&schema),
+            schema: Arc::new(schema),
+            spec,
+            grouper: Grouper::default(),
+            encoder: None,
+            rows: 0,
+            last: None,
+        })
     }
+
     /// Appends rows; keys ascend, and times within a key (over calls, too).
-    pub fn push(&mut self, _rows: SeriesRows) -> Result<(), Error> {
-        unimplemented!()
+    ///
+    /// # Panics
+    ///
+    /// If rows come out of order, or are not of the schema's types.
+    pub fn push(&mut self, rows: SeriesRows) -> Result<(), Error> {
+        if rows.rows() == 0 {
+            return Ok(());
+        }
+        rows.assert_shape(&self.schema);
+        self.assert_order(&rows);
+        let mut offset = 0;
+        while offset < rows.rows() {
+            if self.grouper.is_full(&rows.key) {
+                let group = self.grouper.take();
+                self.encode(&group)?;
+            }
+            offset += self.grouper.add(&rows, offset);
+        }
+        self.rows += rows.rows() as u64;
+        self.last = rows.times().last().map(|&time| (rows.key.clone(), time));
+        Ok(())
     }
+
     /// Rows pushed so far.
     pub fn rows(&self) -> u64 {
-        unimplemented!()
+        self.rows
     }
-    /// Encoded bytes so far, about.
+
+    /// Encoded bytes so far, about: what is not encoded yet counts like what is. The same rows give the same answer,
+    /// however they were cut.
     pub fn bytes(&self) -> u64 {
-        unimplemented!()
+        let encoded = self.encoder.as_ref().map_or(0, Encoder::bytes);
+        let waiting = self.grouper.rows() as u64;
+        match self.rows - waiting {
+            0 => waiting * 2 * (self.schema.fields.len() as u64 + 1),
+            done => encoded + encoded * waiting / done,
+        }
     }
+
     /// Ends the file: syncs it, renames it to its hash, and syncs the directory. `None` if no row was pushed.
-    pub fn finish(self) -> Result<Option<SegmentMeta>, Error> {
-        unimplemented!()
+    pub fn finish(mut self) -> Result<Option<SegmentMeta>, Error> {
+        if self.rows == 0 {
+            return Ok(None);
+        }
+        let group = self.grouper.take();
+        self.encode(&group)?;
+        let encoder = self.encoder.take().expect("a row was pushed, so a group was encoded");
+        let (temp, meta) = encoder.finish(self.content.finish())?;
+        assert_eq!(meta.rows, self.rows, "rows written");
+        temp.persist(&meta.file_name())?;
+        Ok(Some(meta))
     }
+
     /// Gives up and removes the temporary file.
     pub fn abort(self) -> Result<(), Error> {
-        unimplemented!()
+        self.encoder.map_or(Ok(()), Encoder::abort)
+    }
+
+    fn encode(&mut self, group: &Group) -> Result<(), Error> {
+        for batch in &group.batches {
+            self.content.update(batch);
+        }
+        let encoder = match self.encoder.take() {
+            Some(encoder) => encoder,
+            None => Encoder::begin(
+                &self.disk,
+                &self.dir,
+                Arc::clone(&self.schema),
+                self.spec.clone(),
+                Shape::of(group),
+            )?,
+        };
+        self.encoder = Some(encoder.write(group, &self.dir)?);
+        Ok(())
+    }
+
+    fn assert_order(&self, rows: &SeriesRows) {
+        let times = rows.times();
+        assert!(times.is_sorted_by(|a, b| a < b), "times of a series ascend");
+        if let Some((key, time)) = &self.last {
+            let ascends = *key < rows.key || (*key == rows.key && *time < times[0]);
+            assert!(ascends, "rows at {} after rows at {time} of series {key:?}", times[0]);
+        }
+        if let Some(cleared) = &rows.cleared {
+            let ids = cleared.as_binary::<i32>().iter().flatten();
+            for ids in ids {
+                let (ids, rest) = ids.as_chunks::<4>();
+                assert!(rest.is_empty() && !ids.is_empty(), "cleared marks are column ids");
+                assert!(ids.is_sorted_by(|a, b| a < b), "cleared column ids ascend");
+            }
+        }
     }
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

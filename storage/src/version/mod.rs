@@ -23,6 +23,3 @@ pub use pins::{SegmentPin, SegmentPins};
 pub use segment::{FileHash, LiveSegment, SegmentRef};
 pub use state::Version;
 pub use tombstone::Tombstone;
-
-#[cfg(test)]
-pub(crate) use state::tests;
