@@ -1,11 +1,26 @@
 //! The engine of one node: a store, a DataFusion runtime, and the running queries.
 
+use std::fmt::{Debug, Formatter};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::prelude::SessionConfig;
 use quorate_storage::{Disk, Store, StoreOptions};
 
-use crate::{Error, QueryId, Session, SessionOptions};
+use crate::exec::{QueryRegistry, QueryRuntime};
+use crate::{Error, ErrorKind, QueryId, Session, SessionOptions};
+
+/// Consumers of memory that an error of the memory limit names.
+const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
+
+/// Memory that a sort which was pushed into a scan may hold back.
+const SORT_BUFFER_BYTES: usize = 64 << 20;
 
 /// A setting as `system.settings` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,34 +47,131 @@ pub struct EngineOptions {
     /// Streams per scan and operator; 0 = one per core.
     pub partitions: usize,
     /// Where queries spill; under the data directory if `None`.
-    pub spill_dir: Option<std::path::PathBuf>,
+    pub spill_dir: Option<PathBuf>,
     /// Shown by `system.settings`.
     pub settings: Vec<Setting>,
 }
 
 /// The engine of one node.
-#[derive(Debug)]
-pub struct Engine {}
+pub struct Engine {
+    store: Store,
+    options: EngineOptions,
+    template: SessionState,
+    runtime: QueryRuntime,
+    queries: Arc<QueryRegistry>,
+}
+
+impl Debug for Engine {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("options", &self.options)
+            .field("queries", &self.queries)
+            .finish_non_exhaustive()
+    }
+}
 
 impl Engine {
     /// Opens the store and the runtime that queries use.
-    pub async fn open(_disk: Arc<dyn Disk>, _options: EngineOptions) -> Result<Arc<Self>, Error> {
-        unimplemented!()
+    pub async fn open(disk: Arc<dyn Disk>, options: EngineOptions) -> Result<Arc<Self>, Error> {
+        let store = Store::open(disk, options.store.clone()).await?;
+        let threads = match options.partitions {
+            0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
+            n => n,
+        };
+        // After the store has locked the directory: nobody else spills there.
+        let spill = options.spill_dir.clone().unwrap_or_else(|| options.store.dir.join("spill"));
+        empty_dir(&spill)?;
+        let env = runtime_env(&options, spill)?;
+        Ok(Arc::new(Self {
+            store,
+            template: template(threads, env),
+            runtime: QueryRuntime::start(threads)?,
+            queries: Arc::default(),
+            options,
+        }))
     }
+
     /// Cancels the queries and closes the store.
     pub async fn close(&self) -> Result<(), Error> {
-        unimplemented!()
+        self.queries.cancel_all();
+        self.runtime.stop_and_wait().await;
+        Ok(self.store.close().await?)
     }
+
     /// The store, for status and tests.
     pub fn store(&self) -> &Store {
-        unimplemented!()
+        &self.store
     }
+
     /// A session; cheap, one per request is fine.
-    pub fn session(self: &Arc<Self>, _options: SessionOptions) -> Session {
-        unimplemented!()
+    pub fn session(self: &Arc<Self>, options: SessionOptions) -> Session {
+        Session::new(Arc::clone(self), options)
     }
+
     /// Cancels a running query; whether there was one.
-    pub fn cancel(&self, _query: QueryId) -> bool {
-        unimplemented!()
+    pub fn cancel(&self, query: QueryId) -> bool {
+        self.queries.cancel(query)
     }
+
+    /// The settings it was opened with.
+    pub(crate) fn options(&self) -> &EngineOptions {
+        &self.options
+    }
+
+    /// The DataFusion state that every statement starts from; it has no catalog.
+    pub(crate) fn template(&self) -> &SessionState {
+        &self.template
+    }
+
+    /// Where queries compute.
+    pub(crate) fn runtime(&self) -> &QueryRuntime {
+        &self.runtime
+    }
+
+    /// The running queries.
+    pub(crate) fn queries(&self) -> &Arc<QueryRegistry> {
+        &self.queries
+    }
+}
+
+/// Removes what queries before a crash have spilled.
+fn empty_dir(dir: &Path) -> Result<(), Error> {
+    let fail = |e: std::io::Error| {
+        let message = format!("cannot use {} for spilling: {e}", dir.display());
+        Error::request(ErrorKind::Invalid, message)
+    };
+    match std::fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(fail(e)),
+        Ok(()) | Err(_) => {}
+    }
+    std::fs::create_dir_all(dir).map_err(fail)
+}
+
+fn runtime_env(options: &EngineOptions, spill: PathBuf) -> Result<Arc<RuntimeEnv>, Error> {
+    let bytes = usize::try_from(options.query_memory_bytes).unwrap_or(usize::MAX);
+    let pool = TrackConsumersPool::new(FairSpillPool::new(bytes), CONSUMERS_NAMED);
+    let disk = DiskManagerBuilder::default().with_mode(DiskManagerMode::Directories(vec![spill]));
+    Ok(RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(pool))
+        .with_disk_manager_builder(disk)
+        .build_arc()?)
+}
+
+fn template(partitions: usize, env: Arc<RuntimeEnv>) -> SessionState {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(partitions)
+        .with_information_schema(true)
+        .with_create_default_catalog_and_schema(false)
+        .with_default_catalog_and_schema("main", "public");
+    let options = config.options_mut();
+    // Errors of planning tell the place in the text.
+    options.sql_parser.collect_spans = true;
+    // Streams that come sorted by series and time are worth more than a shuffle.
+    options.optimizer.prefer_existing_sort = true;
+    options.execution.sort_pushdown_buffer_capacity = SORT_BUFFER_BYTES;
+    SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(env)
+        .with_default_features()
+        .build()
 }

@@ -1,4 +1,8 @@
-//! Errors of the engine.
+//! Errors of the engine, and what DataFusion's become.
+
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::SchemaError;
+use datafusion::error::DataFusionError;
 
 /// What a caller can do about an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +61,7 @@ pub enum Error {
         message: String,
         /// The cause.
         #[source]
-        source: Box<datafusion::error::DataFusionError>,
+        source: Box<DataFusionError>,
     },
     /// The store.
     #[error(transparent)]
@@ -75,16 +79,127 @@ impl Error {
         match self {
             Self::Syntax { .. } => ErrorKind::Invalid,
             Self::Request { kind, .. } | Self::Query { kind, .. } => *kind,
-            Self::Store(e) => match e.kind() {
-                quorate_storage::ErrorKind::Invalid => ErrorKind::Invalid,
-                quorate_storage::ErrorKind::NotFound => ErrorKind::NotFound,
-                quorate_storage::ErrorKind::Conflict => ErrorKind::Conflict,
-                quorate_storage::ErrorKind::NotLeader => ErrorKind::NotLeader,
-                quorate_storage::ErrorKind::Unavailable => ErrorKind::Unavailable,
-                quorate_storage::ErrorKind::Exhausted => ErrorKind::Exhausted,
-                quorate_storage::ErrorKind::Corrupt => ErrorKind::Corrupt,
-                quorate_storage::ErrorKind::Internal => ErrorKind::Internal,
+            Self::Store(e) => kind_of_store(e),
+        }
+    }
+}
+
+impl From<DataFusionError> for Error {
+    fn from(error: DataFusionError) -> Self {
+        match error {
+            DataFusionError::External(source) => Self::from_external(source),
+            DataFusionError::ArrowError(source, note) => match *source {
+                ArrowError::ExternalError(source) => Self::from_external(source),
+                source => Self::from_root(DataFusionError::ArrowError(Box::new(source), note)),
+            },
+            DataFusionError::Context(_, source) => Self::from(*source),
+            DataFusionError::Diagnostic(diagnostic, source) => {
+                let error = Self::from(*source);
+                match diagnostic.span {
+                    Some(span) => error.at(span.start.line, span.start.column),
+                    None => error,
+                }
+            }
+            DataFusionError::Collection(mut errors) if !errors.is_empty() => {
+                Self::from(errors.swap_remove(0))
+            }
+            error => Self::from_root(error),
+        }
+    }
+}
+
+impl Error {
+    /// Puts the error into a stream of batches; [`Error::from`] takes it out again.
+    pub(crate) fn into_datafusion(self) -> DataFusionError {
+        DataFusionError::External(Box::new(self))
+    }
+
+    /// The same error with a place in the SQL text, unless it has one.
+    pub(crate) fn at(self, line: u64, column: u64) -> Self {
+        let place = |message: String| match message.contains(" at line ") {
+            true => message,
+            false => format!("{message} at line {line}, column {column}"),
+        };
+        match self {
+            Self::Request { kind, message } => Self::Request { kind, message: place(message) },
+            Self::Query { kind, message, source } => {
+                Self::Query { kind, message: place(message), source }
+            }
+            error @ (Self::Syntax { .. } | Self::Store(_)) => error,
+        }
+    }
+
+    fn from_external(source: Box<dyn std::error::Error + Send + Sync>) -> Self {
+        match source.downcast::<Self>() {
+            Ok(error) => *error,
+            Err(source) => match source.downcast::<quorate_storage::Error>() {
+                Ok(error) => Self::Store(*error),
+                Err(source) => match source.downcast::<DataFusionError>() {
+                    Ok(error) => Self::from(*error),
+                    Err(source) => Self::from_root(DataFusionError::External(source)),
+                },
             },
         }
+    }
+
+    fn from_root(error: DataFusionError) -> Self {
+        let kind = kind_of(&error);
+        let mut message = error.strip_backtrace();
+        if kind == ErrorKind::Exhausted {
+            message.push_str(
+                ". All queries together have reached their limit of memory: ask for a shorter time range, fewer \
+                 columns or groups, or raise `query_memory`",
+            );
+        }
+        Self::Query { kind, message, source: Box::new(error) }
+    }
+}
+
+/// What a caller can do about an error of DataFusion.
+fn kind_of(error: &DataFusionError) -> ErrorKind {
+    match error.find_root() {
+        DataFusionError::SQL(..)
+        | DataFusionError::Plan(_)
+        | DataFusionError::Configuration(_)
+        | DataFusionError::Execution(_) => ErrorKind::Invalid,
+        DataFusionError::SchemaError(e, _) => match e.as_ref() {
+            SchemaError::FieldNotFound { .. } => ErrorKind::NotFound,
+            SchemaError::AmbiguousReference { .. }
+            | SchemaError::DuplicateQualifiedField { .. }
+            | SchemaError::DuplicateUnqualifiedField { .. } => ErrorKind::Invalid,
+        },
+        DataFusionError::NotImplemented(_) => ErrorKind::Unsupported,
+        DataFusionError::ResourcesExhausted(_) => ErrorKind::Exhausted,
+        DataFusionError::ArrowError(e, _) => match e.as_ref() {
+            ArrowError::IoError(..)
+            | ArrowError::IpcError(_)
+            | ArrowError::ParquetError(_)
+            | ArrowError::MemoryError(_) => ErrorKind::Internal,
+            ArrowError::NotYetImplemented(_) => ErrorKind::Unsupported,
+            _ => ErrorKind::Invalid,
+        },
+        DataFusionError::External(e) => {
+            if let Some(e) = e.downcast_ref::<Error>() {
+                e.kind()
+            } else if let Some(e) = e.downcast_ref::<quorate_storage::Error>() {
+                kind_of_store(e)
+            } else {
+                ErrorKind::Internal
+            }
+        }
+        _ => ErrorKind::Internal,
+    }
+}
+
+fn kind_of_store(error: &quorate_storage::Error) -> ErrorKind {
+    match error.kind() {
+        quorate_storage::ErrorKind::Invalid => ErrorKind::Invalid,
+        quorate_storage::ErrorKind::NotFound => ErrorKind::NotFound,
+        quorate_storage::ErrorKind::Conflict => ErrorKind::Conflict,
+        quorate_storage::ErrorKind::NotLeader => ErrorKind::NotLeader,
+        quorate_storage::ErrorKind::Unavailable => ErrorKind::Unavailable,
+        quorate_storage::ErrorKind::Exhausted => ErrorKind::Exhausted,
+        quorate_storage::ErrorKind::Corrupt => ErrorKind::Corrupt,
+        quorate_storage::ErrorKind::Internal => ErrorKind::Internal,
     }
 }

@@ -1,10 +1,20 @@
 //! The SQL engine: sessions, the SQL front, schema on write, planning and operators over the store.
+//!
+//! ```text
+//! session → sql (parse, action) → catalog (providers) → prune → scan → exec (query threads, stream) → client
+//!                    └→ ingest → storage
+//! ```
 
+mod catalog;
 mod engine;
 mod error;
+mod exec;
 pub mod ingest;
 mod outcome;
+mod prune;
+mod scan;
 mod session;
+mod sql;
 
 pub use engine::{Engine, EngineOptions, Setting};
 pub use error::{Error, ErrorKind};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::arrow::record_batch::RecordBatch;
+use parking_lot::Mutex;
 use quorate_storage::{ReadLevel, WriteLevel};
 
 use crate::{Engine, Error, Outcome, StatementPlan};
@@ -13,7 +14,7 @@ use crate::{Engine, Error, Outcome, StatementPlan};
 pub struct SessionOptions {
     /// Current database; `main` unless said.
     pub database: Option<String>,
-    /// Time zone of naive literals and of output, `+00:00` unless said.
+    /// Time zone of naive literals and of output, `UTC` unless said.
     pub timezone: Option<String>,
     /// How fresh reads are.
     pub read_level: ReadLevel,
@@ -32,27 +33,42 @@ pub struct SessionOptions {
 
 /// A session.
 #[derive(Debug)]
-pub struct Session {}
+pub struct Session {
+    engine: Arc<Engine>,
+    options: Mutex<SessionOptions>,
+}
 
 impl Session {
-    /// The engine that it belongs to.
-    pub(crate) fn engine(&self) -> &Arc<Engine> {
-        unimplemented!()
+    pub(crate) fn new(engine: Arc<Engine>, options: SessionOptions) -> Self {
+        Self { engine, options: Mutex::new(options) }
     }
+
     /// Its options as they are now.
     pub fn options(&self) -> SessionOptions {
-        unimplemented!()
+        self.options.lock().clone()
     }
+
     /// Parses and plans a statement without running it.
-    pub async fn plan(&self, _sql: &str) -> Result<StatementPlan, Error> {
-        unimplemented!()
+    pub async fn plan(&self, sql: &str) -> Result<StatementPlan, Error> {
+        crate::sql::plan(self, sql).await
     }
+
     /// Runs a statement. `parameters` has one column per parameter; a query takes one row, an update runs once per row.
     pub async fn execute(
         &self,
-        _sql: &str,
-        _parameters: Option<RecordBatch>,
+        sql: &str,
+        parameters: Option<RecordBatch>,
     ) -> Result<Outcome, Error> {
-        unimplemented!()
+        crate::sql::execute(self, sql, parameters).await
+    }
+
+    /// The engine it belongs to.
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+
+    /// Changes the options.
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut SessionOptions) -> T) -> T {
+        change(&mut self.options.lock())
     }
 }

@@ -1,2 +1,22 @@
-//! The binary.
-fn main() {}
+//! Quorate: a time-series SQL database that never loses an acknowledged point. The binary.
+//!
+//! It wires the crates together and decides nothing else: `settings` are read, [`node`] opens the engine and its two
+//! doors (Flight SQL and HTTP) and stops them in order, `cli` holds the commands.
+//!
+//! Exit status: 0 success, 1 failure, 2 usage, 74 after a failed sync.
+
+mod cli;
+mod http;
+mod limits;
+mod logging;
+mod node;
+mod settings;
+
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    cli::run()
+}

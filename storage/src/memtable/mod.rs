@@ -25,7 +25,7 @@ mod table;
 mod tiers;
 
 pub use frozen::{FrozenMemtable, MemtableView, SlicePart};
-pub(crate) use run::Run;
+pub(crate) use run::{Run, union_layout};
 pub use table::{InsertCounts, Memtable};
 
 #[cfg(test)]

@@ -23,3 +23,6 @@ pub use pins::{SegmentPin, SegmentPins};
 pub use segment::{FileHash, LiveSegment, SegmentRef};
 pub use state::Version;
 pub use tombstone::Tombstone;
+
+#[cfg(test)]
+pub(crate) use state::tests;

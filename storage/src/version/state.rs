@@ -54,7 +54,8 @@ impl Version {
     /// whose segments cross the log ranges of others, is refused.
     pub fn apply(&self, edit: &Edit) -> Result<Self, Error> {
         let mut next = self.clone();
-        if !edit.added.is_empty() && edit.added.iter().all(|s| self.find(&s.name()).is_some()) {
+        let is_gone = edit.removed.iter().all(|name| self.find(name).is_none());
+        if is_gone && edit.added.iter().all(|s| self.find(&s.name()).is_some()) {
             return Ok(next);
         }
         for name in &edit.removed {

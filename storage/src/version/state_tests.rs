@@ -71,7 +71,7 @@ fn an_edit_that_is_in_force_changes_nothing() {
 
 #[test]
 fn an_edit_that_removes_a_missing_segment_is_refused() {
-    let edit = Edit { removed: vec![live(1, 0, 9).name()], added: vec![] };
+    let edit = Edit { removed: vec![live(1, 0, 9).name()], added: vec![live(1, 0, 19)] };
     assert!(Version::default().apply(&edit).is_err());
 }
 
@@ -90,6 +90,15 @@ fn a_compaction_replaces_its_inputs_in_one_step() {
     let removed = version.iter().map(LiveSegment::name).collect();
     let next = version.apply(&Edit { removed, added: vec![merged.clone()] }).unwrap();
     assert_eq!(next.iter().cloned().collect::<Vec<_>>(), [merged]);
+}
+
+#[test]
+fn an_edit_that_leaves_nothing_can_be_repeated() {
+    let version = add(&Version::default(), live(1, 0, 9)).unwrap();
+    let edit = Edit { removed: vec![live(1, 0, 9).name()], added: vec![] };
+    let empty = version.apply(&edit).unwrap();
+    assert!(empty.segments.is_empty());
+    assert_eq!(empty.apply(&edit).unwrap(), empty);
 }
 
 #[test]

@@ -1,0 +1,145 @@
+//! Databases, schemas and tables for DataFusion's name lookup.
+
+use std::fmt::{Debug, Formatter};
+use std::sync::{Arc, Weak};
+
+use async_trait::async_trait;
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
+use datafusion::error::{DataFusionError, Result};
+use quorate_storage::catalog::{Catalog, Database};
+
+use super::system::SystemTable;
+use super::{ReadViews, StoredTable};
+use crate::{Engine, Setting};
+
+/// What the tables of one statement read with.
+#[derive(Clone)]
+pub(crate) struct Reads {
+    pub(crate) engine: Weak<Engine>,
+    pub(crate) views: Arc<ReadViews>,
+    pub(crate) time_zone: Arc<str>,
+    pub(crate) settings: Arc<Vec<Setting>>,
+}
+
+impl Debug for Reads {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reads").field("time_zone", &self.time_zone).finish_non_exhaustive()
+    }
+}
+
+/// The databases of a catalog.
+pub(crate) fn databases(catalog: Arc<Catalog>, reads: Reads) -> Arc<dyn CatalogProviderList> {
+    Arc::new(Databases { catalog, reads })
+}
+
+#[derive(Debug)]
+struct Databases {
+    catalog: Arc<Catalog>,
+    reads: Reads,
+}
+
+impl CatalogProviderList for Databases {
+    fn register_catalog(
+        &self,
+        _name: String,
+        _catalog: Arc<dyn CatalogProvider>,
+    ) -> Option<Arc<dyn CatalogProvider>> {
+        // Databases are made by CREATE DATABASE alone; the SQL front lets nothing come here.
+        None
+    }
+
+    fn catalog_names(&self) -> Vec<String> {
+        self.catalog.databases.values().map(|d| d.name.clone()).collect()
+    }
+
+    fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
+        let database = Arc::clone(self.catalog.database(name)?);
+        Some(Arc::new(OneDatabase {
+            catalog: Arc::clone(&self.catalog),
+            database,
+            reads: self.reads.clone(),
+        }))
+    }
+}
+
+#[derive(Debug)]
+struct OneDatabase {
+    catalog: Arc<Catalog>,
+    database: Arc<Database>,
+    reads: Reads,
+}
+
+impl CatalogProvider for OneDatabase {
+    fn schema_names(&self) -> Vec<String> {
+        vec!["public".to_owned(), "system".to_owned()]
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        match name {
+            "public" => Some(Arc::new(PublicSchema {
+                catalog: Arc::clone(&self.catalog),
+                database: Arc::clone(&self.database),
+                reads: self.reads.clone(),
+            })),
+            "system" => Some(Arc::new(SystemSchema {
+                catalog: Arc::clone(&self.catalog),
+                reads: self.reads.clone(),
+            })),
+            _ => None,
+        }
+    }
+}
+
+/// The stored tables of a database.
+#[derive(Debug)]
+struct PublicSchema {
+    catalog: Arc<Catalog>,
+    database: Arc<Database>,
+    reads: Reads,
+}
+
+#[async_trait]
+impl SchemaProvider for PublicSchema {
+    fn table_names(&self) -> Vec<String> {
+        self.database.tables.keys().cloned().collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        let table = self.database.tables.get(name).and_then(|id| self.catalog.tables.get(id));
+        Ok(table.map(|table| {
+            let table = StoredTable::new(
+                Arc::clone(table),
+                &self.reads.time_zone,
+                Arc::clone(&self.reads.views),
+            );
+            Arc::new(table) as Arc<dyn TableProvider>
+        }))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.database.tables.contains_key(name)
+    }
+}
+
+/// What the node tells of itself.
+#[derive(Debug)]
+struct SystemSchema {
+    catalog: Arc<Catalog>,
+    reads: Reads,
+}
+
+#[async_trait]
+impl SchemaProvider for SystemSchema {
+    fn table_names(&self) -> Vec<String> {
+        SystemTable::NAMES.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        let table = SystemTable::named(name, &self.catalog, &self.reads);
+        Ok(table.map(|table| Arc::new(table) as Arc<dyn TableProvider>))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        SystemTable::NAMES.contains(&name)
+    }
+}

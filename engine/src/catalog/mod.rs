@@ -1,0 +1,46 @@
+//! The catalog as DataFusion sees it: databases are catalogs, each with the schemas `public` and `system`.
+//!
+//! The providers live for one statement, over one version of the catalog, so that planning never sees it move.
+
+mod databases;
+mod system;
+mod table;
+mod views;
+
+pub(crate) use databases::{Reads, databases};
+pub(crate) use table::{StoredTable, is_stored, shown_schema};
+pub(crate) use views::ReadViews;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    //! A table for unit tests.
+
+    use quorate_storage::catalog::{Column, DatabaseId, Table, TableOptions};
+    use quorate_storage::{ColumnId, ColumnKind, FieldType, TableId};
+
+    /// `cpu (time, host tag, usage double, "Region" tag, note string, n bigint)`.
+    pub(crate) fn cpu_table() -> Table {
+        let columns = [
+            ("time", ColumnKind::Time),
+            ("host", ColumnKind::Tag),
+            ("usage", ColumnKind::Field(FieldType::Float64)),
+            ("Region", ColumnKind::Tag),
+            ("note", ColumnKind::Field(FieldType::Utf8)),
+            ("n", ColumnKind::Field(FieldType::Int64)),
+        ];
+        let column = |(id, (name, kind)): (u32, (&str, ColumnKind))| Column {
+            id: ColumnId(id),
+            name: name.to_owned(),
+            kind,
+        };
+        Table {
+            id: TableId(1),
+            database: DatabaseId(1),
+            name: "cpu".to_owned(),
+            columns: (0..).zip(columns).map(column).collect(),
+            options: TableOptions::default(),
+            column_id_next: 6,
+            changed_at: 1,
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The schema `system`: what the node tells of itself, the same in every database.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, StringViewArray, TimestampNanosecondArray,
+    UInt32Array, UInt64Array,
+};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::catalog::{MemTable, Session, TableProvider};
+use datafusion::error::Result;
+use datafusion::logical_expr::{Expr, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use quorate_storage::catalog::{Catalog, Table};
+
+use super::Reads;
+use crate::{Engine, Error, ErrorKind};
+
+/// Which table.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Tables,
+    Segments,
+    Queries,
+    Settings,
+}
+
+/// A table of the schema `system`; its rows are made when it is scanned.
+#[derive(Debug)]
+pub(super) struct SystemTable {
+    kind: Kind,
+    schema: SchemaRef,
+    catalog: Arc<Catalog>,
+    reads: Reads,
+}
+
+impl SystemTable {
+    /// All there are.
+    pub(super) const NAMES: [&'static str; 4] = ["queries", "segments", "settings", "tables"];
+
+    /// A table by name.
+    pub(super) fn named(name: &str, catalog: &Arc<Catalog>, reads: &Reads) -> Option<Self> {
+        let kind = match name {
+            "tables" => Kind::Tables,
+            "segments" => Kind::Segments,
+            "queries" => Kind::Queries,
+            "settings" => Kind::Settings,
+            _ => return None,
+        };
+        let schema = kind.schema(&reads.time_zone);
+        Some(Self { kind, schema, catalog: Arc::clone(catalog), reads: reads.clone() })
+    }
+
+    fn rows(&self) -> Result<RecordBatch, Error> {
+        let engine =
+            self.reads.engine.upgrade().ok_or_else(|| {
+                Error::request(ErrorKind::Unavailable, "the node is shutting down")
+            })?;
+        let columns = match self.kind {
+            Kind::Tables => tables(&engine, &self.catalog),
+            Kind::Segments => segments(&engine, &self.catalog),
+            Kind::Queries => queries(&engine),
+            Kind::Settings => settings(&self.reads),
+        };
+        let zone = &self.reads.time_zone;
+        let columns = columns.into_iter().map(|column| column.into_array(zone)).collect();
+        RecordBatch::try_new(Arc::clone(&self.schema), columns)
+            .map_err(|e| Error::from(datafusion::error::DataFusionError::from(e)))
+    }
+}
+
+#[async_trait]
+impl TableProvider for SystemTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::View
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let rows = self.rows().map_err(Error::into_datafusion)?;
+        let table = MemTable::try_new(self.schema(), vec![vec![rows]])?;
+        table.scan(state, projection, filters, limit).await
+    }
+}
+
+/// A column being filled.
+enum Column {
+    Text(Vec<Option<String>>),
+    Flag(Vec<bool>),
+    Count(Vec<u64>),
+    Small(Vec<u32>),
+    Signed(Vec<i64>),
+    Real(Vec<f64>),
+    Time(Vec<Option<i64>>),
+}
+
+impl Column {
+    fn into_array(self, zone: &Arc<str>) -> ArrayRef {
+        match self {
+            Self::Text(values) => Arc::new(StringViewArray::from_iter(values)),
+            Self::Flag(values) => Arc::new(BooleanArray::from(values)),
+            Self::Count(values) => Arc::new(UInt64Array::from(values)),
+            Self::Small(values) => Arc::new(UInt32Array::from(values)),
+            Self::Signed(values) => Arc::new(Int64Array::from(values)),
+            Self::Real(values) => Arc::new(Float64Array::from(values)),
+            Self::Time(values) => {
+                let times = TimestampNanosecondArray::from(values);
+                Arc::new(times.with_timezone(Arc::clone(zone)))
+            }
+        }
+    }
+
+    fn text(values: impl Iterator<Item = String>) -> Self {
+        Self::Text(values.map(Some).collect())
+    }
+}
+
+impl Kind {
+    fn schema(self, zone: &Arc<str>) -> SchemaRef {
+        let text = DataType::Utf8View;
+        let time = DataType::Timestamp(TimeUnit::Nanosecond, Some(Arc::clone(zone)));
+        let (count, small) = (DataType::UInt64, DataType::UInt32);
+        let fields = match self {
+            Self::Tables => vec![
+                ("database_name", text.clone()),
+                ("table_name", text.clone()),
+                ("table_id", count.clone()),
+                ("tags", count.clone()),
+                ("fields", count.clone()),
+                ("retention", text.clone()),
+                ("time_slice", text),
+                ("spread", small),
+                ("rows", count.clone()),
+                ("memtable_rows", count.clone()),
+                ("segments", count.clone()),
+                ("bytes", count),
+                ("time_min", time.clone()),
+                ("time_max", time),
+            ],
+            Self::Segments => vec![
+                ("shard", small.clone()),
+                ("database_name", text.clone()),
+                ("table_name", text.clone()),
+                ("slice_start", time.clone()),
+                ("level", small),
+                ("log_index_min", count.clone()),
+                ("log_index_max", count.clone()),
+                ("rows", count.clone()),
+                ("series", count.clone()),
+                ("bytes", count),
+                ("time_min", time.clone()),
+                ("time_max", time),
+                ("file_name", text),
+            ],
+            Self::Queries => vec![
+                ("query_id", DataType::Int64),
+                ("started", time),
+                ("elapsed_seconds", DataType::Float64),
+                ("database_name", text.clone()),
+                ("client", text.clone()),
+                ("cancelled", DataType::Boolean),
+                ("query", text),
+            ],
+            Self::Settings => vec![
+                ("name", text.clone()),
+                ("value", text.clone()),
+                ("source", text.clone()),
+                ("description", text),
+            ],
+        };
+        let field = |(name, data_type)| Field::new(name, data_type, true);
+        Arc::new(Schema::new(fields.into_iter().map(field).collect::<Vec<Field>>()))
+    }
+}
+
+fn database_name(catalog: &Catalog, table: &Table) -> String {
+    catalog.databases.get(&table.database).map_or_else(String::new, |d| d.name.clone())
+}
+
+fn duration_text(ns: i64) -> String {
+    crate::sql::format_duration(std::time::Duration::from_nanos(ns.unsigned_abs()))
+}
+
+fn tables(engine: &Engine, catalog: &Catalog) -> Vec<Column> {
+    let tables = || catalog.tables.values();
+    let status = tables().map(|t| engine.store().table_status(t.id)).collect::<Vec<_>>();
+    vec![
+        Column::text(tables().map(|t| database_name(catalog, t))),
+        Column::text(tables().map(|t| t.name.clone())),
+        Column::Count(tables().map(|t| t.id.0).collect()),
+        Column::Count(tables().map(|t| t.tags().count() as u64).collect()),
+        Column::Count(tables().map(|t| t.fields().count() as u64).collect()),
+        Column::Text(tables().map(|t| t.options.retention_ns.map(duration_text)).collect()),
+        Column::text(tables().map(|t| duration_text(t.options.time_slice_ns))),
+        Column::Small(tables().map(|t| t.options.spread).collect()),
+        Column::Count(status.iter().map(|s| s.rows).collect()),
+        Column::Count(status.iter().map(|s| s.memtable_rows).collect()),
+        Column::Count(status.iter().map(|s| s.segments).collect()),
+        Column::Count(status.iter().map(|s| s.bytes).collect()),
+        Column::Time(status.iter().map(|s| s.time_min).collect()),
+        Column::Time(status.iter().map(|s| s.time_max).collect()),
+    ]
+}
+
+fn segments(engine: &Engine, catalog: &Catalog) -> Vec<Column> {
+    let mut segments = engine.store().segments();
+    // Those of dropped tables wait for their files to go.
+    segments.retain(|s| catalog.tables.contains_key(&s.meta.table));
+    let table = |id| catalog.tables.get(id).expect("segments of other tables were left out");
+    vec![
+        Column::Small(segments.iter().map(|s| s.shard.0).collect()),
+        Column::text(segments.iter().map(|s| database_name(catalog, table(&s.meta.table)))),
+        Column::text(segments.iter().map(|s| table(&s.meta.table).name.clone())),
+        Column::Time(segments.iter().map(|s| Some(s.slice_start)).collect()),
+        Column::Small(segments.iter().map(|s| s.level).collect()),
+        Column::Count(segments.iter().map(|s| s.meta.spec.log_index_min).collect()),
+        Column::Count(segments.iter().map(|s| s.meta.spec.log_index_max).collect()),
+        Column::Count(segments.iter().map(|s| s.meta.rows).collect()),
+        Column::Count(segments.iter().map(|s| s.meta.series).collect()),
+        Column::Count(segments.iter().map(|s| s.meta.bytes).collect()),
+        Column::Time(segments.iter().map(|s| Some(s.meta.time_min)).collect()),
+        Column::Time(segments.iter().map(|s| Some(s.meta.time_max)).collect()),
+        Column::text(segments.iter().map(|s| s.meta.file_name())),
+    ]
+}
+
+fn queries(engine: &Engine) -> Vec<Column> {
+    let queries = engine.queries().list();
+    let id = |id: u64| i64::try_from(id).unwrap_or(i64::MAX);
+    vec![
+        Column::Signed(queries.iter().map(|(q, _)| id(q.0)).collect()),
+        Column::Time(queries.iter().map(|(_, q)| q.started.timestamp_nanos_opt()).collect()),
+        Column::Real(queries.iter().map(|(_, q)| q.elapsed().as_secs_f64()).collect()),
+        Column::text(queries.iter().map(|(_, q)| q.database.clone())),
+        Column::text(queries.iter().map(|(_, q)| q.client.clone())),
+        Column::Flag(queries.iter().map(|(_, q)| q.cancelled()).collect()),
+        Column::text(queries.iter().map(|(_, q)| q.sql.clone())),
+    ]
+}
+
+fn settings(reads: &Reads) -> Vec<Column> {
+    let settings = &reads.settings;
+    vec![
+        Column::text(settings.iter().map(|s| s.name.clone())),
+        Column::text(settings.iter().map(|s| s.value.clone())),
+        Column::text(settings.iter().map(|s| s.source.clone())),
+        Column::text(settings.iter().map(|s| s.description.clone())),
+    ]
+}

@@ -1,0 +1,156 @@
+//! A stored table for DataFusion: what its filters leave is asked of the store, what its order is gets declared.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::catalog::{ScanArgs, ScanResult, Session, TableProvider};
+use datafusion::error::Result;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use quorate_storage::catalog::{Column, Table};
+use quorate_storage::scan::{ScanRequest, SeriesFilter};
+use quorate_storage::{ColumnKind, FieldType};
+
+use super::ReadViews;
+use crate::Error;
+use crate::prune::{Pruning, Pushdown, TagFilter, TimeColumn, classify};
+use crate::scan::{ScanLabel, SeriesScanExec};
+
+/// A stored table as one statement sees it.
+#[derive(Debug)]
+pub(crate) struct StoredTable {
+    table: Arc<Table>,
+    schema: SchemaRef,
+    utc: bool,
+    views: Arc<ReadViews>,
+}
+
+/// Whether a provider is a stored table, and which.
+pub(crate) fn is_stored(provider: &dyn TableProvider) -> Option<&Arc<Table>> {
+    provider.downcast_ref::<StoredTable>().map(|stored| &stored.table)
+}
+
+/// Type of a column as SQL shows it in a time zone. The zone changes how times are read and written, not the instants.
+fn shown_type(kind: ColumnKind, zone: &Arc<str>) -> DataType {
+    let time = || DataType::Timestamp(TimeUnit::Nanosecond, Some(Arc::clone(zone)));
+    match kind {
+        ColumnKind::Time => time(),
+        ColumnKind::Tag => DataType::Utf8View,
+        ColumnKind::Field(field) => match field {
+            FieldType::Float64 => DataType::Float64,
+            FieldType::Int64 => DataType::Int64,
+            FieldType::UInt64 => DataType::UInt64,
+            FieldType::Boolean => DataType::Boolean,
+            FieldType::Utf8 => DataType::Utf8View,
+            FieldType::Timestamp => time(),
+        },
+    }
+}
+
+/// Schema of a table as SQL shows it in a time zone.
+pub(crate) fn shown_schema(table: &Table, zone: &Arc<str>) -> SchemaRef {
+    let field = |column: &Column| {
+        let nullable = column.kind != ColumnKind::Time;
+        Field::new(&column.name, shown_type(column.kind, zone), nullable)
+    };
+    Arc::new(Schema::new(table.columns.iter().map(field).collect::<Vec<_>>()))
+}
+
+impl StoredTable {
+    /// A table read through `views`, its times in `zone`.
+    pub(crate) fn new(table: Arc<Table>, zone: &Arc<str>, views: Arc<ReadViews>) -> Self {
+        let schema = shown_schema(&table, zone);
+        Self { table, schema, utc: &**zone == "UTC", views }
+    }
+
+    fn time_column(&self) -> TimeColumn<'_> {
+        TimeColumn { name: &self.table.time().name, utc: self.utc }
+    }
+
+    /// Column positions of the table for a projection.
+    fn projected(&self, projection: Option<&[usize]>) -> Vec<usize> {
+        match projection {
+            Some(projection) => projection.to_vec(),
+            None => (0..self.table.columns.len()).collect(),
+        }
+    }
+}
+
+#[async_trait]
+impl TableProvider for StoredTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        let time = self.time_column();
+        Ok(filters.iter().map(|f| classify(f, &self.table, &time).support()).collect())
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let args = ScanArgs::default()
+            .with_projection(projection.map(Vec::as_slice))
+            .with_filters(Some(filters))
+            .with_limit(limit);
+        Ok(self.scan_with_args(state, args).await?.into_inner())
+    }
+
+    async fn scan_with_args<'a>(
+        &self,
+        state: &dyn Session,
+        args: ScanArgs<'a>,
+    ) -> Result<ScanResult> {
+        let filters = args.filters().unwrap_or_default();
+        let time = self.time_column();
+        let exact = |f: &Expr| {
+            classify(f, &self.table, &time).support() == TableProviderFilterPushDown::Exact
+        };
+        // A limit below a filter that is evaluated again above would come up short.
+        let limit = args.limit().filter(|_| filters.iter().all(exact));
+        let pruning = Pruning::of(filters, &self.table, &time);
+        let projection = self.projected(args.projection());
+        let schema = Arc::new(self.schema.project(&projection)?);
+        if pruning.is_empty() {
+            return Ok(ScanResult::new(Arc::new(EmptyExec::new(schema))));
+        }
+        let series = TagFilter::compile(state, &self.table, &pruning.tags)?;
+        let view =
+            self.views.view(self.table.id, pruning.time).await.map_err(Error::into_datafusion)?;
+        let request = ScanRequest {
+            columns: projection.iter().map(|i| self.table.columns[*i].id).collect(),
+            time: pruning.time,
+            series: series.map(|filter| filter as Arc<dyn SeriesFilter>),
+            partitions: state.config().target_partitions(),
+            limit,
+        };
+        let scan = view.scan(request).map_err(|e| Error::from(e).into_datafusion())?;
+        if scan.partitions.is_empty() {
+            return Ok(ScanResult::new(Arc::new(EmptyExec::new(schema))));
+        }
+        let label = ScanLabel::new(&self.table, &pruning, limit);
+        let plan = SeriesScanExec::new(&self.table, schema, scan, &pruning, label)?;
+        Ok(ScanResult::new(Arc::new(plan)))
+    }
+}
+
+impl Pushdown {
+    /// Whether a delete can carry it out: exactly, and by time or tags.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.support() == TableProviderFilterPushDown::Exact
+    }
+}

@@ -1,0 +1,86 @@
+//! What filters leave of a table before a row is read: a range of time, and a set of series.
+//!
+//! | filter | becomes | DataFusion filters again |
+//! |---|---|---|
+//! | comparisons of the time with constants | a range of time | no, unless the range is wider than the filter |
+//! | deterministic, over tags alone | a [`TagFilter`], evaluated once per series | no |
+//! | anything else | nothing | yes |
+
+mod tags;
+mod time;
+
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use quorate_storage::catalog::Table;
+use quorate_storage::scan::TimeRange;
+
+pub(crate) use tags::TagFilter;
+pub(crate) use time::{Bounds, TimeColumn};
+
+/// What one filter is to a scan.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Pushdown {
+    /// Bounds of time.
+    Time(Bounds),
+    /// A predicate over tags alone.
+    Tags,
+    /// Nothing: it is for the operators above.
+    Above,
+}
+
+/// Finds out what a filter is to a scan of `table`, whose times SQL sees in `time`.
+pub(crate) fn classify(filter: &Expr, table: &Table, time: &TimeColumn<'_>) -> Pushdown {
+    if let Some(bounds) = time.bounds(filter) {
+        return Pushdown::Time(bounds);
+    }
+    if tags::is_tag_predicate(filter, table) { Pushdown::Tags } else { Pushdown::Above }
+}
+
+impl Pushdown {
+    /// The same in DataFusion's words.
+    pub(crate) fn support(&self) -> TableProviderFilterPushDown {
+        match self {
+            Self::Time(Bounds { exact: true, .. }) | Self::Tags => {
+                TableProviderFilterPushDown::Exact
+            }
+            Self::Time(_) => TableProviderFilterPushDown::Inexact,
+            Self::Above => TableProviderFilterPushDown::Unsupported,
+        }
+    }
+}
+
+/// What all filters of a scan leave.
+#[derive(Clone, Debug)]
+pub(crate) struct Pruning {
+    /// Rows in this range of time.
+    pub(crate) time: TimeRange,
+    /// Rows of series for which all these hold.
+    pub(crate) tags: Vec<Expr>,
+    /// Tags that have one value in all rows that are left.
+    pub(crate) constants: Vec<(String, ScalarValue)>,
+}
+
+impl Pruning {
+    /// Adds up filters that [`classify`] has found fit to be pushed.
+    pub(crate) fn of(filters: &[Expr], table: &Table, time: &TimeColumn<'_>) -> Self {
+        let mut pruning = Self { time: TimeRange::ALL, tags: Vec::new(), constants: Vec::new() };
+        for filter in filters {
+            match classify(filter, table, time) {
+                Pushdown::Time(bounds) => {
+                    pruning.time = time::intersect(pruning.time, bounds.range);
+                }
+                Pushdown::Tags => {
+                    pruning.constants.extend(tags::constant(filter));
+                    pruning.tags.push(filter.clone());
+                }
+                Pushdown::Above => {}
+            }
+        }
+        pruning
+    }
+
+    /// Whether no row can be left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.time.start > self.time.end
+    }
+}

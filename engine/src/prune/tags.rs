@@ -1,0 +1,170 @@
+//! Predicates over tags, evaluated once per series instead of once per row.
+
+use std::fmt::{Debug, Formatter};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{AsArray, BooleanArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::catalog::Session;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::error::Result;
+use datafusion::logical_expr::expr_rewriter::unnormalize_col;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+use datafusion::physical_expr::PhysicalExpr;
+use quorate_storage::Error as StoreError;
+use quorate_storage::catalog::{Column, Table};
+use quorate_storage::scan::SeriesFilter;
+
+/// Whether a filter depends on tags alone, and always in the same way.
+pub(super) fn is_tag_predicate(filter: &Expr, table: &Table) -> bool {
+    let mut tags = 0;
+    let mut other = false;
+    let walked = filter.apply(|expr| {
+        match expr {
+            Expr::Column(column) if table.tags().any(|tag| tag.name == column.name) => tags += 1,
+            Expr::Column(_)
+            | Expr::OuterReferenceColumn(..)
+            | Expr::Exists(_)
+            | Expr::InSubquery(_)
+            | Expr::SetComparison(_)
+            | Expr::ScalarSubquery(_)
+            | Expr::AggregateFunction(_)
+            | Expr::WindowFunction(_)
+            | Expr::Placeholder(_)
+            | Expr::Unnest(_) => other = true,
+            _ if expr.is_volatile_node() => other = true,
+            _ => {}
+        }
+        Ok(if other { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    walked.is_ok() && tags > 0 && !other
+}
+
+/// The tag and its value, where a filter leaves just one.
+pub(super) fn constant(filter: &Expr) -> Option<(String, ScalarValue)> {
+    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = filter else {
+        return None;
+    };
+    match (left.as_ref(), right.as_ref()) {
+        (Expr::Column(column), Expr::Literal(value, _))
+        | (Expr::Literal(value, _), Expr::Column(column))
+            if !value.is_null() =>
+        {
+            Some((column.name.clone(), value.clone()))
+        }
+        _ => None,
+    }
+}
+
+/// A predicate over the tags of a table, as the store asks it.
+pub(crate) struct TagFilter {
+    predicate: Arc<dyn PhysicalExpr>,
+}
+
+impl Debug for TagFilter {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TagFilter({})", self.predicate)
+    }
+}
+
+impl TagFilter {
+    /// Compiles predicates that must all hold; `None` if there are none.
+    pub(crate) fn compile(
+        state: &dyn Session,
+        table: &Table,
+        predicates: &[Expr],
+    ) -> Result<Option<Arc<Self>>> {
+        let Some(all) = conjunction(predicates.iter().cloned().map(unnormalize_col)) else {
+            return Ok(None);
+        };
+        let field = |tag: &Column| Field::new(&tag.name, DataType::Utf8View, true);
+        let schema = Schema::new(table.tags().map(field).collect::<Vec<_>>());
+        let predicate = state.create_physical_expr(all, &DFSchema::try_from(schema)?)?;
+        Ok(Some(Arc::new(Self { predicate })))
+    }
+}
+
+impl SeriesFilter for TagFilter {
+    fn keep(&self, tags: &RecordBatch) -> Result<BooleanArray, StoreError> {
+        // A tag that was added since this was compiled stands after the ones it knows, and changes nothing.
+        let answer = self
+            .predicate
+            .evaluate(tags)
+            .and_then(|value| value.into_array(tags.num_rows()))
+            .map_err(|e| StoreError::Invalid(e.strip_backtrace()))?;
+        match answer.as_boolean_opt() {
+            Some(answer) => Ok(answer.clone()),
+            None => {
+                Err(StoreError::Internal(format!("filter {} is not a truth value", self.predicate)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{ArrayRef, StringViewArray};
+    use datafusion::execution::SessionStateBuilder;
+    use datafusion::functions::expr_fn::{random, regexp_like, upper};
+    use datafusion::prelude::{SessionContext, col, in_list, lit};
+
+    use super::*;
+    use crate::catalog::tests::cpu_table;
+
+    fn kept(filter: Expr) -> Vec<Option<bool>> {
+        let state = SessionStateBuilder::new().with_default_features().build();
+        let context = SessionContext::new_with_state(state);
+        let table = cpu_table();
+        assert!(is_tag_predicate(&filter, &table), "{filter}");
+        let filter = TagFilter::compile(&context.state(), &table, &[filter]).unwrap().unwrap();
+        let column = |values: [Option<&str>; 3]| {
+            Arc::new(values.into_iter().collect::<StringViewArray>()) as ArrayRef
+        };
+        let tags = RecordBatch::try_from_iter_with_nullable([
+            ("host", column([Some("a"), Some("b"), None]), true),
+            ("Region", column([Some("eu"), None, Some("us")]), true),
+        ])
+        .unwrap();
+        filter.keep(&tags).unwrap().iter().collect()
+    }
+
+    #[test]
+    fn predicates_are_evaluated_per_series_with_nulls() {
+        let (yes, no) = (Some(true), Some(false));
+        assert_eq!(kept(col("cpu.host").eq(lit("a"))), [yes, no, None]);
+        assert_eq!(kept(in_list(col("host"), vec![lit("a"), lit("c")], false)), [yes, no, None]);
+        assert_eq!(kept(col("host").like(lit("b%"))), [no, yes, None]);
+        assert_eq!(kept(regexp_like(col("host"), lit("^[ab]$"), None)), [yes, yes, None]);
+        assert_eq!(kept(col("host").is_null()), [no, no, yes]);
+        let region = col(datafusion::common::Column::from_name("Region"));
+        assert_eq!(kept(col("host").eq(lit("a")).or(region.eq(lit("us")))), [yes, None, yes]);
+        assert_eq!(kept(upper(col("host")).eq(lit("B"))), [no, yes, None]);
+    }
+
+    #[test]
+    fn what_is_not_of_tags_alone_stays_above() {
+        let table = cpu_table();
+        for filter in [
+            col("usage").gt(lit(1.0)),
+            col("host").eq(lit("a")).and(col("usage").gt(lit(1.0))),
+            col("host").eq(col("note")),
+            random().lt(lit(0.5)),
+            lit(true),
+        ] {
+            assert!(!is_tag_predicate(&filter, &table), "{filter}");
+        }
+    }
+
+    #[test]
+    fn an_equality_leaves_one_value() {
+        assert_eq!(
+            constant(&col("host").eq(lit("a"))),
+            Some(("host".to_owned(), ScalarValue::from("a")))
+        );
+        assert_eq!(constant(&col("host").not_eq(lit("a"))), None);
+        assert_eq!(constant(&col("host").eq(col("note"))), None);
+    }
+}

@@ -1,0 +1,240 @@
+//! [`SeriesScanExec`]: one partition per range of series, each sorted by (tags in id order, nulls first, time).
+//!
+//! It declares what DataFusion can build on: the order, as far as the projection keeps it; tags that a filter has made
+//! constant; the number of rows and the span of time, exact where the store says so. Statistics of fields are not given:
+//! those of floats would not be exact, and a wrong `MIN` is worse than a slow one.
+
+use std::fmt::{Debug, Formatter};
+use std::sync::Arc;
+
+use datafusion::arrow::compute::SortOptions;
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
+use datafusion::error::Result;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::expressions::Column as ColumnExpr;
+use datafusion::physical_expr::{
+    AcrossPartitions, ConstExpr, EquivalenceProperties, Partitioning, PhysicalExpr,
+    PhysicalSortExpr,
+};
+use datafusion::physical_plan::coop::cooperative;
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
+use datafusion::physical_plan::metrics::{
+    BaselineMetrics, Count, ExecutionPlanMetricsSet, Metric, MetricValue, MetricsSet,
+};
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
+    StatisticsArgs,
+};
+use quorate_storage::catalog::Table;
+use quorate_storage::scan::{ScanCounters, ScanPartition, ScanStatistics, TableScan};
+
+use super::ScanLabel;
+use super::stream::SeriesScanStream;
+use crate::prune::Pruning;
+
+/// A planned scan of a stored table.
+pub(crate) struct SeriesScanExec {
+    schema: SchemaRef,
+    label: ScanLabel,
+    partitions: Vec<ScanPartition>,
+    statistics: Arc<Statistics>,
+    counters: Arc<ScanCounters>,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl Debug for SeriesScanExec {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SeriesScanExec({})", self.label)
+    }
+}
+
+impl SeriesScanExec {
+    /// An operator over a scan that gives the columns of `schema`.
+    pub(crate) fn new(
+        table: &Table,
+        schema: SchemaRef,
+        scan: TableScan,
+        pruning: &Pruning,
+        label: ScanLabel,
+    ) -> Result<Self> {
+        let TableScan { partitions, statistics, counters, schema: _ } = scan;
+        let properties = PlanProperties::new(
+            equivalences(table, &schema, pruning)?,
+            Partitioning::UnknownPartitioning(partitions.len()),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        )
+        .with_scheduling_type(SchedulingType::Cooperative);
+        let statistics = statistics_of(&schema, &table.time().name, &statistics);
+        Ok(Self {
+            schema,
+            label,
+            partitions,
+            statistics: Arc::new(statistics),
+            counters,
+            properties: Arc::new(properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        })
+    }
+}
+
+/// The order of the rows, and the tags that a filter has made constant.
+fn equivalences(
+    table: &Table,
+    schema: &SchemaRef,
+    pruning: &Pruning,
+) -> Result<EquivalenceProperties> {
+    let column = |name: &str| -> Option<Arc<dyn PhysicalExpr>> {
+        let (index, _) = schema.column_with_name(name)?;
+        Some(Arc::new(ColumnExpr::new(name, index)))
+    };
+    let constant = |name: &str| pruning.constants.iter().find(|(tag, _)| tag == name);
+    let mut order = Vec::new();
+    let names = table.tags().map(|tag| tag.name.as_str());
+    for name in names.chain([table.time().name.as_str()]) {
+        if constant(name).is_some() {
+            continue;
+        }
+        // What follows a column that is not there is in no order.
+        let Some(expr) = column(name) else { break };
+        order.push(PhysicalSortExpr::new(expr, SortOptions::new(false, true)));
+    }
+    let mut properties = EquivalenceProperties::new(Arc::clone(schema));
+    let constants = pruning.constants.iter().filter_map(|(name, value)| {
+        let expr = column(name)?;
+        Some(ConstExpr::new(expr, AcrossPartitions::Uniform(Some(value.clone()))))
+    });
+    properties.add_constants(constants)?;
+    if !order.is_empty() {
+        properties.add_ordering(order);
+    }
+    Ok(properties)
+}
+
+/// The store's statistics in DataFusion's words.
+fn statistics_of(schema: &Schema, time: &str, known: &ScanStatistics) -> Statistics {
+    let precise = |exact: bool, value: ScalarValue| {
+        if exact { Precision::Exact(value) } else { Precision::Inexact(value) }
+    };
+    let mut statistics = Statistics::new_unknown(schema);
+    statistics.num_rows = match usize::try_from(known.rows) {
+        Ok(rows) if known.rows_exact => Precision::Exact(rows),
+        Ok(rows) => Precision::Inexact(rows),
+        Err(_) => Precision::Absent,
+    };
+    let Some((index, field)) = schema.column_with_name(time) else { return statistics };
+    let mut of_time =
+        ColumnStatistics { null_count: Precision::Exact(0), ..ColumnStatistics::new_unknown() };
+    if let (Some(range), DataType::Timestamp(_, zone)) = (known.time, field.data_type()) {
+        let value = |ns| ScalarValue::TimestampNanosecond(Some(ns), zone.clone());
+        of_time.min_value = precise(known.time_exact, value(range.start));
+        of_time.max_value = precise(known.time_exact, value(range.end));
+    }
+    statistics.column_statistics[index] = of_time;
+    statistics
+}
+
+impl DisplayAs for SeriesScanExec {
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let names = self.schema.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>();
+        match format {
+            DisplayFormatType::Default | DisplayFormatType::Verbose => {
+                write!(f, "SeriesScanExec: {}, columns=[{}]", self.label, names.join(", "))?;
+                write!(f, ", partitions={}", self.partitions.len())?;
+                if let Some(order) = self.properties.output_ordering() {
+                    write!(f, ", output_ordering=[{order}]")?;
+                }
+                Ok(())
+            }
+            DisplayFormatType::TreeRender => {
+                writeln!(f, "{}", self.label)?;
+                writeln!(f, "columns={}", names.join(", "))
+            }
+        }
+    }
+}
+
+impl ExecutionPlan for SeriesScanExec {
+    fn name(&self) -> &'static str {
+        "SeriesScanExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        _children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        _children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        _context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let stream = SeriesScanStream::new(
+            self.partitions[partition].clone(),
+            Arc::clone(&self.schema),
+            BaselineMetrics::new(&self.metrics, partition),
+        );
+        Ok(Box::pin(cooperative(stream)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        use std::sync::atomic::Ordering::Relaxed;
+        let mut set = self.metrics.clone_inner();
+        let counters = &self.counters;
+        for (name, value) in [
+            ("segments", &counters.segments),
+            ("segments_pruned", &counters.segments_pruned),
+            ("series", &counters.series),
+            ("series_pruned", &counters.series_pruned),
+            ("rows_decoded", &counters.rows_decoded),
+            ("rows_merged", &counters.rows_merged),
+        ] {
+            let count = Count::new();
+            count.add(usize::try_from(value.load(Relaxed)).unwrap_or(usize::MAX));
+            set.push(Arc::new(Metric::new(MetricValue::Count { name: name.into(), count }, None)));
+        }
+        Some(set)
+    }
+
+    fn statistics_from_inputs(
+        &self,
+        _inputs: &[Arc<Statistics>],
+        args: &StatisticsArgs,
+    ) -> Result<Arc<Statistics>> {
+        let Some(partition) = args.partition() else { return Ok(Arc::clone(&self.statistics)) };
+        let mut statistics = Statistics::new_unknown(&self.schema);
+        if let Ok(rows) = usize::try_from(self.partitions[partition].rows_max()) {
+            statistics.num_rows = Precision::Inexact(rows);
+        }
+        Ok(Arc::new(statistics))
+    }
+}

@@ -1,0 +1,65 @@
+//! What `EXPLAIN` says of a scan.
+
+use std::fmt::{Display, Formatter};
+
+use chrono::{DateTime, SecondsFormat};
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::expr_rewriter::unnormalize_col;
+use quorate_storage::catalog::Table;
+use quorate_storage::scan::TimeRange;
+
+use crate::prune::Pruning;
+
+/// What `EXPLAIN` says of a scan, besides its columns and order.
+#[derive(Clone, Debug)]
+pub(crate) struct ScanLabel {
+    table: String,
+    time: Option<TimeRange>,
+    series: Vec<Expr>,
+    limit: Option<usize>,
+}
+
+impl ScanLabel {
+    /// The label of a scan of `table`.
+    pub(crate) fn new(table: &Table, pruning: &Pruning, limit: Option<usize>) -> Self {
+        Self {
+            table: table.name.clone(),
+            time: (pruning.time != TimeRange::ALL).then_some(pruning.time),
+            series: pruning.tags.iter().cloned().map(unnormalize_col).collect(),
+            limit,
+        }
+    }
+}
+
+impl Display for ScanLabel {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "table={}", self.table)?;
+        if let Some(time) = self.time {
+            write!(f, ", time=[{}, {}]", Instant(time.start), Instant(time.end))?;
+        }
+        for (i, predicate) in self.series.iter().enumerate() {
+            let lead = if i == 0 { ", series=" } else { " AND " };
+            write!(f, "{lead}{predicate}")?;
+        }
+        if let Some(limit) = self.limit {
+            write!(f, ", limit={limit}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A time in ns, with the two ends of time by name.
+struct Instant(i64);
+
+impl Display for Instant {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            i64::MIN => f.write_str("first"),
+            i64::MAX => f.write_str("last"),
+            ns => {
+                let time = DateTime::from_timestamp_nanos(ns);
+                f.write_str(&time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+            }
+        }
+    }
+}

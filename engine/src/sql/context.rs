@@ -1,0 +1,89 @@
+//! What one statement works with: a catalog, a DataFusion state over it, and the read views that its scans share.
+
+use std::sync::Arc;
+
+use datafusion::common::DFSchema;
+use datafusion::execution::SessionState;
+use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use quorate_storage::ReadLevel;
+use quorate_storage::catalog::{Catalog, Database, Table};
+
+use super::names::{TablePlace, no_database, no_table};
+use crate::catalog::{ReadViews, Reads, databases};
+use crate::{Engine, Error, SessionOptions};
+
+/// What one statement works with.
+pub(crate) struct StatementContext {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) options: SessionOptions,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) state: SessionState,
+    pub(crate) views: Arc<ReadViews>,
+}
+
+impl StatementContext {
+    /// Takes the catalog at the session's read level, and a DataFusion state over it.
+    pub(crate) async fn new(engine: &Arc<Engine>, options: SessionOptions) -> Result<Self, Error> {
+        let catalog = match options.read_level {
+            ReadLevel::Linearizable => engine.store().catalog_linearizable().await?,
+            ReadLevel::Session(_) | ReadLevel::Local => engine.store().catalog(),
+        };
+        let views = Arc::new(ReadViews::new(engine.store().clone(), options.read_level.clone()));
+        let zone = super::settings::time_zone(&options)?;
+        let reads = Reads {
+            engine: Arc::downgrade(engine),
+            views: Arc::clone(&views),
+            time_zone: Arc::clone(&zone),
+            settings: Arc::new(super::settings::list(engine, &options)),
+        };
+        let mut state = engine.template().clone();
+        state.register_catalog_list(databases(Arc::clone(&catalog), reads));
+        let config = state.config_mut().options_mut();
+        super::current_database(&options).clone_into(&mut config.catalog.default_catalog);
+        config.execution.time_zone = Some(zone.to_string());
+        state.mark_start_execution();
+        Ok(Self { engine: Arc::clone(engine), options, catalog, state, views })
+    }
+
+    /// Name of the session's database.
+    pub(crate) fn database_name(&self) -> &str {
+        super::current_database(&self.options)
+    }
+
+    /// A database by name.
+    pub(crate) fn database(&self, name: &str) -> Result<&Arc<Database>, Error> {
+        self.catalog.database(name).ok_or_else(|| {
+            no_database(name, self.catalog.databases.values().map(|d| d.name.as_str()))
+        })
+    }
+
+    /// A table by its place.
+    pub(crate) fn table(&self, place: &TablePlace) -> Result<&Arc<Table>, Error> {
+        let database = self.database(&place.database)?;
+        self.catalog.table(&place.database, &place.table).ok_or_else(|| {
+            no_table(&place.database, &place.table, database.tables.keys().map(String::as_str))
+        })
+    }
+
+    /// An expression with its types settled and its constants folded, `now()` included.
+    pub(crate) fn fold(&self, expr: Expr, schema: &DFSchema) -> Result<Expr, Error> {
+        let context = SimplifyContext::builder()
+            .with_schema(Arc::new(schema.clone()))
+            .with_config_options(Arc::clone(self.state.config_options()))
+            .with_query_execution_start_time(
+                self.state.execution_props().query_execution_start_time,
+            )
+            .build();
+        let simplifier = ExprSimplifier::new(context);
+        let mut expr = simplifier.coerce(expr, schema)?;
+        for rewrite in self.state.analyzer().function_rewrites() {
+            expr = datafusion::common::tree_node::TreeNode::transform_up(expr, |e| {
+                rewrite.rewrite(e, schema, self.state.config_options())
+            })?
+            .data;
+        }
+        Ok(simplifier.simplify(expr)?)
+    }
+}

@@ -1,0 +1,182 @@
+//! `DELETE`: by a range of time and by tags, nothing else. The store logs it as such, without reading a row.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::sql::parser::Statement as FrontStatement;
+use datafusion::sql::sqlparser::ast::{
+    Delete as DeleteStatement, FromTable, ObjectName, Query, Statement, TableFactor,
+};
+use quorate_storage::{Delete, SeriesSelection, WriteOptions};
+
+use super::action::unsupported;
+use super::names::stored_table;
+use super::parameters::{ParameterRow, Parameters, bind};
+use super::{StatementContext, query};
+use crate::prune::{Pruning, TagFilter, TimeColumn, classify};
+use crate::{Error, ErrorKind, Outcome, Session};
+
+/// Runs a `DELETE`, once per row of parameters.
+pub(super) async fn run(
+    session: &Session,
+    delete: &DeleteStatement,
+    parameters: &Parameters,
+) -> Result<Outcome, Error> {
+    let mut outcome = Outcome::Updated(Some(0));
+    for row in 0..parameters.rows() {
+        let values = parameters.row(row)?;
+        let deleted = super::run::retry_stale(|| run_once(session, delete, &values)).await?;
+        if deleted {
+            outcome = Outcome::Updated(None);
+        }
+    }
+    Ok(outcome)
+}
+
+/// Types of a `DELETE`'s parameters.
+pub(super) async fn parameter_types(
+    context: &StatementContext,
+    delete: &DeleteStatement,
+) -> Result<BTreeMap<String, DataType>, Error> {
+    let plan = query::logical(context, &as_query(delete)?).await?;
+    query::parameter_types(&plan)
+}
+
+/// Whether there was anything to delete by.
+async fn run_once(
+    session: &Session,
+    delete: &DeleteStatement,
+    values: &ParameterRow,
+) -> Result<bool, Error> {
+    let context = StatementContext::new(session.engine(), session.options()).await?;
+    let place = stored_table(table_name(delete)?, context.database_name())?;
+    let table = Arc::clone(context.table(&place)?);
+    let time = TimeColumn {
+        name: &table.time().name,
+        utc: &*super::settings::time_zone(&context.options)? == "UTC",
+    };
+
+    let Some(filters) = filters(&context, delete, values).await? else { return Ok(false) };
+    for filter in &filters {
+        if !classify(filter, &table, &time).is_exact() {
+            return Err(Error::request(
+                ErrorKind::Unsupported,
+                format!(
+                    "DELETE is supported by one range of time and by tags; this is neither: {}",
+                    datafusion::logical_expr::expr_rewriter::unnormalize_col(filter.clone()),
+                ),
+            ));
+        }
+    }
+    let pruning = Pruning::of(&filters, &table, &time);
+    if pruning.is_empty() {
+        return Ok(false);
+    }
+    let series = match TagFilter::compile(&context.state, &table, &pruning.tags)? {
+        Some(filter) => SeriesSelection::Matching(filter),
+        None => SeriesSelection::All,
+    };
+    let options = WriteOptions {
+        idempotency_key: context.options.idempotency_key.clone().map(|key| (key, 0)),
+        level: context.options.write_level,
+        ..WriteOptions::default()
+    };
+    let delete = Delete { table: table.id, time: pruning.time, series };
+    session.engine().store().delete(delete, &options).await?;
+    Ok(true)
+}
+
+/// The predicate as conjuncts, types settled and constants folded; `None` if it keeps no row.
+async fn filters(
+    context: &StatementContext,
+    delete: &DeleteStatement,
+    values: &ParameterRow,
+) -> Result<Option<Vec<Expr>>, Error> {
+    let mut plan = query::logical(context, &as_query(delete)?).await?;
+    if !values.is_empty() {
+        let types = query::parameter_types(&plan)?;
+        plan = plan.with_param_values(bind(values, &types)?)?;
+    }
+    let mut predicate = None;
+    plan.apply(|node| {
+        Ok(match node {
+            LogicalPlan::Filter(filter) => {
+                let schema: &DFSchema = filter.input.schema();
+                predicate = Some((filter.predicate.clone(), schema.clone()));
+                TreeNodeRecursion::Stop
+            }
+            _ => TreeNodeRecursion::Continue,
+        })
+    })?;
+    let Some((predicate, schema)) = predicate else { return Ok(Some(Vec::new())) };
+    let folded = context.fold(predicate, &schema)?;
+    let mut filters = Vec::new();
+    for filter in split_conjunction(&folded) {
+        match filter {
+            Expr::Literal(ScalarValue::Boolean(Some(true)), _) => {}
+            Expr::Literal(ScalarValue::Boolean(_) | ScalarValue::Null, _) => return Ok(None),
+            other => filters.push(other.clone()),
+        }
+    }
+    Ok(Some(filters))
+}
+
+fn table_name(delete: &DeleteStatement) -> Result<&ObjectName, Error> {
+    let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = &delete.from;
+    match from.as_slice() {
+        [one] if one.joins.is_empty() => match &one.relation {
+            TableFactor::Table { name, args: None, .. } => Ok(name),
+            _ => Err(unsupported("DELETE from anything but a table")),
+        },
+        _ => Err(unsupported("DELETE from several tables")),
+    }
+}
+
+/// `SELECT * FROM t WHERE …`: planned as a query, the predicate gets the same meaning as in one.
+fn as_query(delete: &DeleteStatement) -> Result<FrontStatement, Error> {
+    let DeleteStatement {
+        delete_token: _,
+        optimizer_hints,
+        tables,
+        from,
+        using,
+        selection,
+        returning,
+        output,
+        order_by,
+        limit,
+    } = delete;
+    for (given, clause) in [
+        (!optimizer_hints.is_empty(), "a hint in DELETE"),
+        (!tables.is_empty(), "DELETE from several tables"),
+        (using.is_some(), "DELETE USING"),
+        (returning.is_some() || output.is_some(), "RETURNING"),
+        (!order_by.is_empty() || limit.is_some(), "ORDER BY or LIMIT in DELETE"),
+    ] {
+        if given {
+            return Err(unsupported(clause));
+        }
+    }
+    table_name(delete)?;
+    let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = from;
+    let mut query = template();
+    let datafusion::sql::sqlparser::ast::SetExpr::Select(select) = query.body.as_mut() else {
+        return Err(Error::request(ErrorKind::Internal, "the template of DELETE is no SELECT"));
+    };
+    select.from.clone_from(from);
+    select.selection.clone_from(selection);
+    Ok(FrontStatement::Statement(Box::new(Statement::Query(query))))
+}
+
+fn template() -> Box<Query> {
+    use datafusion::sql::sqlparser::{dialect::GenericDialect, parser::Parser};
+    Parser::new(&GenericDialect {})
+        .try_with_sql("SELECT *")
+        .and_then(|mut parser| parser.parse_query())
+        .expect("the text is a constant that parses")
+}

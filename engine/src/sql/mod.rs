@@ -1,0 +1,31 @@
+//! The SQL front: text in, one statement out, carried out by the engine and by nobody else.
+//!
+//! ```text
+//! text → parse (tokens, `?` numbered) → Action (every statement kind, none forgotten) ─┬→ query   DataFusion plans it
+//!                                                                                      ├→ insert, delete, create …
+//!                                                                                      └→ error   named, never silence
+//! ```
+//!
+//! DataFusion would run DDL in this node's memory, answer OK, and forget it at restart; so only what [`query`] has
+//! checked to be a pure read reaches it.
+
+mod action;
+mod cast;
+mod context;
+mod create;
+mod delete;
+mod duration;
+mod insert;
+mod names;
+mod parameters;
+mod parse;
+mod query;
+mod run;
+mod settings;
+mod show;
+mod values;
+
+pub(crate) use context::StatementContext;
+pub(crate) use duration::format_duration;
+pub(crate) use run::{execute, plan};
+use settings::current_database;

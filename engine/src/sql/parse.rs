@@ -1,0 +1,211 @@
+//! Text to one statement: tokens, parameters numbered, errors with their place.
+
+use datafusion::error::DataFusionError;
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+
+use crate::{Error, ErrorKind};
+
+/// The dialect: the widest one of sqlparser, the one that DataFusion is tested with.
+const DIALECT: GenericDialect = GenericDialect {};
+
+/// Expressions nested deeper than this are refused, long before the stack ends.
+const DEPTH_MAX: usize = 100;
+
+/// A statement as parsed.
+#[derive(Debug)]
+pub(crate) enum ParsedStatement {
+    /// What sqlparser and DataFusion know.
+    Sql(Box<Statement>),
+    /// `CHECKPOINT`.
+    Checkpoint,
+}
+
+/// One statement and its parameters.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    /// The statement, with `$n` in the place of every `?`.
+    pub(crate) statement: ParsedStatement,
+    /// Ids of the parameters in order: `$1`, `$2` … without gaps, then named ones by first appearance.
+    pub(crate) parameters: Vec<String>,
+}
+
+/// Parses one statement.
+pub(crate) fn parse(sql: &str) -> Result<Parsed, Error> {
+    let tokens = Tokenizer::new(&DIALECT, sql)
+        .tokenize_with_location()
+        .map_err(|e| syntax(e.message, e.location.line, e.location.column))?;
+    let (tokens, parameters) = number_parameters(tokens)?;
+    if let Some(statement) = own_statement(&tokens) {
+        return Ok(Parsed { statement, parameters });
+    }
+    let end = tokens.iter().map(|t| t.span.end).max();
+    let mut statements = DFParserBuilder::new(tokens)
+        .with_dialect(&DIALECT)
+        .with_recursion_limit(DEPTH_MAX)
+        .build()
+        .and_then(|mut parser| parser.parse_statements())
+        .map_err(|e| parser_error(&e, end.map_or((1, 1), |e| (e.line, e.column))))?;
+    match (statements.pop_front(), statements.len()) {
+        (Some(statement), 0) => {
+            Ok(Parsed { statement: ParsedStatement::Sql(Box::new(statement)), parameters })
+        }
+        (Some(_), more) => Err(Error::request(
+            ErrorKind::Invalid,
+            format!("found {} statements; send one at a time", more + 1),
+        )),
+        (None, _) => Err(syntax("the statement is empty".to_owned(), 1, 1)),
+    }
+}
+
+/// Writes `$n` for every `?`, and collects the parameters.
+fn number_parameters(
+    mut tokens: Vec<TokenWithSpan>,
+) -> Result<(Vec<TokenWithSpan>, Vec<String>), Error> {
+    let mut questions = 0_usize;
+    let mut numbered_max = 0_usize;
+    let mut named: Vec<String> = Vec::new();
+    for TokenWithSpan { token, span } in &mut tokens {
+        let Token::Placeholder(id) = token else { continue };
+        let at = |message: String| syntax(message, span.start.line, span.start.column);
+        if id == "?" {
+            questions += 1;
+            *id = format!("${questions}");
+        } else if let Some(name) = id.strip_prefix('$') {
+            match name.parse::<usize>() {
+                Ok(0) => return Err(at("parameters are numbered from $1".to_owned())),
+                Ok(n) if n > usize::from(u16::MAX) => {
+                    return Err(at(format!("there may be at most {} parameters", u16::MAX)));
+                }
+                Ok(n) => numbered_max = numbered_max.max(n),
+                Err(_) if named.contains(id) => {}
+                Err(_) => named.push(id.clone()),
+            }
+        } else {
+            return Err(at(format!("{id} is no parameter; write ? or $1")));
+        }
+        if questions > 0 && (numbered_max > 0 || !named.is_empty()) {
+            return Err(at("? and $ parameters cannot be mixed in one statement".to_owned()));
+        }
+    }
+    let mut ids: Vec<String> = (1..=questions.max(numbered_max)).map(|n| format!("${n}")).collect();
+    ids.append(&mut named);
+    Ok((tokens, ids))
+}
+
+/// The statement of ours that sqlparser does not know.
+fn own_statement(tokens: &[TokenWithSpan]) -> Option<ParsedStatement> {
+    let mut words = tokens
+        .iter()
+        .map(|t| &t.token)
+        .filter(|t| !matches!(t, Token::Whitespace(_) | Token::SemiColon | Token::EOF));
+    let (Some(Token::Word(word)), None) = (words.next(), words.next()) else { return None };
+    let ours = word.quote_style.is_none() && word.value.eq_ignore_ascii_case("CHECKPOINT");
+    ours.then_some(ParsedStatement::Checkpoint)
+}
+
+fn syntax(message: String, line: u64, column: u64) -> Error {
+    Error::Syntax { message, line, column }
+}
+
+/// Takes the place out of the parser's message; the end of the text where it names none.
+fn parser_error(error: &DataFusionError, end: (u64, u64)) -> Error {
+    let message = match error.find_root() {
+        DataFusionError::SQL(e, _) => match e.as_ref() {
+            ParserError::ParserError(m) | ParserError::TokenizerError(m) => m.clone(),
+            ParserError::RecursionLimitExceeded => {
+                format!("expressions are nested deeper than {DEPTH_MAX}")
+            }
+        },
+        other => other.strip_backtrace(),
+    };
+    match split_place(&message) {
+        Some((message, line, column)) => syntax(message.to_owned(), line, column),
+        None => syntax(message, end.0, end.1),
+    }
+}
+
+fn split_place(message: &str) -> Option<(&str, u64, u64)> {
+    let (head, place) = message.rsplit_once(" at Line: ")?;
+    let (line, column) = place.split_once(", Column: ")?;
+    Some((head, line.trim().parse().ok()?, column.trim().parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_parameters(sql: &str, want: &[&str], text: &str) {
+        let parsed = parse(sql).unwrap();
+        assert_eq!(parsed.parameters, want, "{sql}");
+        let ParsedStatement::Sql(statement) = parsed.statement else { panic!("{sql}") };
+        assert_eq!(statement.to_string(), text);
+    }
+
+    fn check_error(sql: &str, line: u64, column: u64, text: &str) {
+        match parse(sql).unwrap_err() {
+            Error::Syntax { message, line: l, column: c } => {
+                assert!(message.contains(text), "{sql}: {message}");
+                assert_eq!((l, c), (line, column), "{sql}: {message}");
+            }
+            other => panic!("{sql}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn question_marks_are_numbered_from_left_to_right_outside_of_strings() {
+        check_parameters(
+            "SELECT ?, '?', \"?\" -- ?\n FROM t WHERE a > ? /* ? */ LIMIT ?",
+            &["$1", "$2", "$3"],
+            "SELECT $1, '?', \"?\" FROM t WHERE a > $2 LIMIT $3",
+        );
+    }
+
+    #[test]
+    fn dollar_parameters_keep_their_numbers_and_names() {
+        check_parameters("SELECT $2, $1, $2", &["$1", "$2"], "SELECT $2, $1, $2");
+        check_parameters("SELECT $3", &["$1", "$2", "$3"], "SELECT $3");
+        check_parameters("SELECT $b, $a, $b", &["$b", "$a"], "SELECT $b, $a, $b");
+    }
+
+    #[test]
+    fn wrong_parameters_are_errors_with_their_place() {
+        check_error("SELECT ?,\n $1", 2, 2, "mixed");
+        check_error("SELECT $0", 1, 8, "numbered from $1");
+        check_error("SELECT ?7", 1, 8, "no parameter");
+        check_error("SELECT $70000", 1, 8, "at most 65535");
+    }
+
+    #[test]
+    fn syntax_errors_tell_line_and_column() {
+        check_error("SELECT\n  a b c FROM t", 2, 7, "Expected");
+        check_error("SELECT 'abc", 1, 8, "Unterminated string literal");
+        check_error("SELECT (1", 1, 10, "Expected");
+        check_error("FROBNICATE x", 1, 1, "FROBNICATE");
+        check_error("", 1, 1, "empty");
+        check_error(" ; -- nothing", 1, 1, "empty");
+    }
+
+    #[test]
+    fn several_statements_are_refused() {
+        let error = parse("SELECT 1; SELECT 2").unwrap_err();
+        assert_eq!(error.to_string(), "found 2 statements; send one at a time");
+        parse("SELECT 1;").unwrap();
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error_not_a_crash() {
+        let sql = format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000));
+        assert!(parse(&sql).unwrap_err().to_string().contains("nested deeper"));
+    }
+
+    #[test]
+    fn checkpoint_is_a_statement_of_one_word() {
+        for sql in ["checkpoint ;", " CHECKPOINT -- now"] {
+            assert!(matches!(parse(sql).unwrap().statement, ParsedStatement::Checkpoint), "{sql}");
+        }
+        assert!(parse("CHECKPOINT now").is_err());
+    }
+}

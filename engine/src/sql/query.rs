@@ -1,0 +1,211 @@
+//! Queries: planned by DataFusion over the statement's catalog, after a check that they only read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::default_table_source::DefaultTableSource;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{ScalarValue, TableReference};
+use datafusion::error::DataFusionError;
+use datafusion::execution::TaskContext;
+use datafusion::execution::context::SQLOptions;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::sql::parser::Statement as FrontStatement;
+use quorate_storage::TableId;
+
+use super::StatementContext;
+use super::names::{no_database, no_table, quote};
+use super::parameters::{ParameterRow, bind};
+use crate::catalog::is_stored;
+use crate::exec::{QueryTicket, stream_plan};
+use crate::{Error, ErrorKind, Outcome, QueryStream, Session};
+
+/// Plans and starts a query.
+pub(super) async fn run(
+    session: &Session,
+    sql: &str,
+    statement: &FrontStatement,
+    values: &ParameterRow,
+) -> Result<Outcome, Error> {
+    Ok(Outcome::Rows(start(session, sql, statement, values).await?))
+}
+
+/// Plans and starts a query.
+pub(super) async fn start(
+    session: &Session,
+    sql: &str,
+    statement: &FrontStatement,
+    values: &ParameterRow,
+) -> Result<QueryStream, Error> {
+    let options = session.options();
+    let engine = Arc::clone(session.engine());
+    let ticket: QueryTicket = engine.queries().begin(
+        sql,
+        super::current_database(&options),
+        &options.client,
+        options.query_timeout.unwrap_or(engine.options().query_timeout),
+    );
+    let (plan, task) = {
+        let (engine, ticket) = (Arc::clone(&engine), ticket.clone());
+        let (statement, values) = (statement.clone(), values.clone());
+        let work = async move {
+            let planning = async {
+                let context = StatementContext::new(&engine, options).await?;
+                physical(&context, &statement, &values).await
+            };
+            ticket.limit(planning).await
+        };
+        session.engine().runtime().run(work).await?
+    };
+    Ok(stream_plan(engine.runtime(), plan, task, ticket))
+}
+
+async fn physical(
+    context: &StatementContext,
+    statement: &FrontStatement,
+    values: &ParameterRow,
+) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>), Error> {
+    let mut plan = logical(context, statement).await?;
+    if !values.is_empty() {
+        let types = parameter_types(&plan)?;
+        plan = plan.with_param_values(bind(values, &types)?)?;
+    }
+    let plan = context.state.create_physical_plan(&plan).await?;
+    Ok((plan, context.state.task_ctx()))
+}
+
+/// Schema and parameter types of a query, without running it.
+pub(super) async fn describe(
+    context: &StatementContext,
+    statement: &FrontStatement,
+    parameters: &[String],
+) -> Result<(SchemaRef, BTreeMap<String, DataType>), Error> {
+    let plan = logical(context, statement).await?;
+    let types = parameter_types(&plan)?;
+    // The analyzer settles types, and wants every parameter to have one.
+    let mut nulls = ParameterRow::new();
+    for id in parameters {
+        let data_type = types.get(id).unwrap_or(&DataType::Utf8);
+        nulls.insert(id.clone(), ScalarValue::try_from(data_type)?);
+    }
+    let bound = plan.with_param_values(bind(&nulls, &BTreeMap::new())?)?;
+    let analyzed = context.state.analyzer().execute_and_check(
+        bound,
+        context.state.config_options(),
+        |_, _| {},
+    )?;
+    Ok((Arc::clone(analyzed.schema().inner()), types))
+}
+
+/// The logical plan of a query that reads and does nothing else.
+pub(super) async fn logical(
+    context: &StatementContext,
+    statement: &FrontStatement,
+) -> Result<LogicalPlan, Error> {
+    context.database(context.database_name())?;
+    let plan = match context.state.statement_to_plan(statement.clone()).await {
+        Ok(plan) => plan,
+        Err(e) => {
+            return Err(missing_table(context, statement).unwrap_or_else(|| planning_error(e)));
+        }
+    };
+    SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false)
+        .verify_plan(&plan)
+        .map_err(|e| Error::request(ErrorKind::Unsupported, e.strip_backtrace()))?;
+    context.views.share(scanned_twice(&plan)?);
+    Ok(plan)
+}
+
+/// DataFusion's error, with its place in the text.
+fn planning_error(error: DataFusionError) -> Error {
+    let place = error.diagnostic().and_then(|d| d.span).map(|s| (s.start.line, s.start.column));
+    let error = Error::from(error);
+    match place {
+        Some((line, column)) => error.at(line, column),
+        None => error,
+    }
+}
+
+/// A clearer error where the plan failed for want of a table.
+fn missing_table(context: &StatementContext, statement: &FrontStatement) -> Option<Error> {
+    let references = context.state.resolve_table_references(statement).ok()?;
+    references.into_iter().find_map(|reference| missing(context, reference))
+}
+
+fn missing(context: &StatementContext, reference: TableReference) -> Option<Error> {
+    let bare = matches!(reference, TableReference::Bare { .. });
+    if bare && context.state.table_functions().contains_key(reference.table()) {
+        return None;
+    }
+    let place = reference.resolve(context.database_name(), "public");
+    let names = || context.catalog.databases.values().map(|d| d.name.as_str());
+    let Some(database) = context.catalog.database(&place.catalog) else {
+        return Some(no_database(&place.catalog, names()));
+    };
+    match &*place.schema {
+        "public" => {
+            let known = database.tables.contains_key(&*place.table);
+            let tables = database.tables.keys().map(String::as_str);
+            (!known).then(|| no_table(&database.name, &place.table, tables))
+        }
+        "system" | "information_schema" => None,
+        other => {
+            let hint = match context.catalog.database(other) {
+                Some(_) => {
+                    format!("; did you mean {}.public.{}?", quote(other), quote(&place.table))
+                }
+                None => String::new(),
+            };
+            Some(Error::request(
+                ErrorKind::NotFound,
+                format!("schema {other:?} does not exist in database {:?}{hint}", database.name),
+            ))
+        }
+    }
+}
+
+/// Stored tables that a plan scans more than once.
+fn scanned_twice(plan: &LogicalPlan) -> Result<BTreeSet<TableId>, Error> {
+    let mut once = BTreeSet::new();
+    let mut twice = BTreeSet::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(source) = scan.source.downcast_ref::<DefaultTableSource>()
+            && let Some(table) = is_stored(source.table_provider.as_ref())
+            && !once.insert(table.id)
+        {
+            twice.insert(table.id);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(twice)
+}
+
+/// Types of the parameters that the plan tells: `LIMIT` and `OFFSET` take integers.
+pub(super) fn parameter_types(plan: &LogicalPlan) -> Result<BTreeMap<String, DataType>, Error> {
+    let mut types = BTreeMap::new();
+    for (id, data_type) in plan.get_parameter_types()? {
+        if let Some(data_type) = data_type {
+            types.insert(id, data_type);
+        }
+    }
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Limit(limit) = node {
+            for expr in limit.skip.iter().chain(limit.fetch.iter()) {
+                expr.apply(|e| {
+                    if let Expr::Placeholder(placeholder) = e {
+                        types.insert(placeholder.id.clone(), DataType::Int64);
+                    }
+                    Ok(TreeNodeRecursion::Continue)
+                })?;
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(types)
+}

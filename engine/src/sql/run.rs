@@ -1,0 +1,185 @@
+//! Carries statements out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::record_batch::RecordBatch;
+use quorate_storage::catalog::CatalogCommand;
+
+use super::action::Action;
+use super::parameters::Parameters;
+use super::parse::{Parsed, parse};
+use super::{StatementContext, create, delete, insert, query, settings, show};
+use crate::{Error, ErrorKind, Outcome, QueryId, Session, StatementKind, StatementPlan};
+
+/// How often a statement is planned anew because the catalog moved under it.
+const PLANS_MAX: usize = 5;
+
+/// Parses and plans a statement without running it.
+pub(crate) async fn plan(session: &Session, sql: &str) -> Result<StatementPlan, Error> {
+    let Parsed { statement, parameters } = parse(sql)?;
+    let action = Action::of(statement)?;
+    let kind = action.kind();
+    let context = StatementContext::new(session.engine(), session.options()).await?;
+    let engine = Arc::clone(session.engine());
+    let work = async move {
+        let (schema, types) = match &action {
+            Action::Query(statement) | Action::Explain(statement) => {
+                query::describe(&context, statement, &parameters).await?
+            }
+            Action::Insert(insert) => {
+                (count_schema(), insert::parameter_types(&context, insert, &parameters).await?)
+            }
+            Action::Delete(delete) => {
+                (count_schema(), delete::parameter_types(&context, delete).await?)
+            }
+            Action::ShowDatabases { .. }
+            | Action::ShowTables { .. }
+            | Action::ShowColumns { .. }
+            | Action::ShowCreateTable { .. }
+            | Action::ShowQueries
+            | Action::ShowSetting { .. } => (show::schema(&action, &context), BTreeMap::new()),
+            Action::CreateDatabase { .. }
+            | Action::DropDatabase { .. }
+            | Action::CreateTable(_)
+            | Action::DropTable { .. }
+            | Action::Use { .. }
+            | Action::Set { .. }
+            | Action::Reset { .. }
+            | Action::Kill { .. }
+            | Action::Checkpoint
+            | Action::Vacuum => (count_schema(), BTreeMap::new()),
+        };
+        Ok(StatementPlan { kind, schema, parameters: parameter_schema(&parameters, &types) })
+    };
+    engine.runtime().run(work).await
+}
+
+/// Runs a statement.
+pub(crate) async fn execute(
+    session: &Session,
+    sql: &str,
+    parameters: Option<RecordBatch>,
+) -> Result<Outcome, Error> {
+    let Parsed { statement, parameters: ids } = parse(sql)?;
+    let action = Action::of(statement)?;
+    let parameters = Parameters::new(ids, parameters)?;
+    if action.kind() == StatementKind::Command && !parameters.is_empty() {
+        return Err(Error::request(ErrorKind::Invalid, "this statement takes no parameters"));
+    }
+    match &action {
+        Action::Query(statement) | Action::Explain(statement) => {
+            let values = parameters.single_row()?;
+            return retry_stale(|| query::run(session, sql, statement, &values)).await;
+        }
+        Action::Insert(insert) => {
+            return insert::run(session, sql, insert, &parameters).await;
+        }
+        Action::Delete(delete) => return delete::run(session, delete, &parameters).await,
+        Action::CreateTable(create) => return create::run(session, sql, create).await,
+        Action::Use { .. } | Action::Set { .. } | Action::Reset { .. } => {
+            return set(session, action).await;
+        }
+        Action::Kill { query } => return kill(session, *query),
+        Action::Checkpoint => session.engine().store().flush().await?,
+        Action::Vacuum => session.engine().store().compact().await?,
+        Action::CreateDatabase { .. } | Action::DropDatabase { .. } | Action::DropTable { .. } => {
+            let command = command_of(session, action)?;
+            session.engine().store().change_catalog(command).await?;
+        }
+        Action::ShowDatabases { .. }
+        | Action::ShowTables { .. }
+        | Action::ShowColumns { .. }
+        | Action::ShowCreateTable { .. }
+        | Action::ShowQueries
+        | Action::ShowSetting { .. } => {
+            let context = StatementContext::new(session.engine(), session.options()).await?;
+            return show::run(&context, &action).await;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// One `count` column: the answer of updates and commands.
+fn count_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("count", DataType::Int64, true)]))
+}
+
+/// Parameters in order; those whose type nothing tells are text.
+fn parameter_schema(ids: &[String], types: &BTreeMap<String, DataType>) -> SchemaRef {
+    let field = |id: &String| {
+        let data_type = types.get(id).cloned().unwrap_or(DataType::Utf8);
+        Field::new(id, data_type, true)
+    };
+    Arc::new(Schema::new(ids.iter().map(field).collect::<Vec<_>>()))
+}
+
+/// Plans again where the catalog moved between planning and reading.
+pub(super) async fn retry_stale<T, F>(run: impl Fn() -> F) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, Error>>,
+{
+    for _ in 1..PLANS_MAX {
+        match run().await {
+            Err(Error::Store(quorate_storage::Error::Stale { .. })) => {}
+            outcome => return outcome,
+        }
+    }
+    run().await
+}
+
+fn command_of(session: &Session, action: Action) -> Result<CatalogCommand, Error> {
+    let options = session.options();
+    let current = super::current_database(&options);
+    match action {
+        Action::CreateDatabase { name, if_not_exists } => {
+            Ok(CatalogCommand::CreateDatabase { name, if_not_exists })
+        }
+        Action::DropDatabase { name, if_exists } => {
+            if name == current {
+                return Err(Error::request(
+                    ErrorKind::Conflict,
+                    format!("database {name:?} is the one this session is in"),
+                ));
+            }
+            Ok(CatalogCommand::DropDatabase { name, if_exists })
+        }
+        Action::DropTable { name, if_exists } => {
+            let place = super::names::stored_table(&name, current)?;
+            Ok(CatalogCommand::DropTable { database: place.database, name: place.table, if_exists })
+        }
+        other => Err(Error::request(
+            ErrorKind::Internal,
+            format!("{other:?} is not a change of the catalog"),
+        )),
+    }
+}
+
+async fn set(session: &Session, action: Action) -> Result<Outcome, Error> {
+    let (name, value) = match action {
+        Action::Use { database } => ("database".to_owned(), Some(database)),
+        Action::Set { name, value } => (name, Some(value)),
+        Action::Reset { name } => (name, None),
+        other => {
+            return Err(Error::request(ErrorKind::Internal, format!("{other:?} is not a setting")));
+        }
+    };
+    let Some(value) = value else {
+        session.change(|options| settings::reset(options, &name))?;
+        return Ok(Outcome::Done);
+    };
+    if name == "database" {
+        let context = StatementContext::new(session.engine(), session.options()).await?;
+        context.database(&value)?;
+    }
+    session.change(|options| settings::set(options, &name, &value))?;
+    Ok(Outcome::Done)
+}
+
+fn kill(session: &Session, query: QueryId) -> Result<Outcome, Error> {
+    if session.engine().cancel(query) {
+        return Ok(Outcome::Done);
+    }
+    Err(Error::request(ErrorKind::NotFound, format!("query {query} is not running")))
+}

@@ -1,0 +1,90 @@
+//! Limits: time, memory, cancellation, and who may see a query.
+
+use std::time::Duration;
+
+use futures::StreamExt;
+use quorate_engine::{Error, ErrorKind, Outcome, SessionOptions};
+
+use crate::fixture::{Fixture, collect, rows, stateful};
+
+/// A query that would run for hours.
+const ENDLESS: &str =
+    "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b
+     WHERE a.value * b.value % 7 = 8";
+
+#[tokio::test]
+async fn a_query_ends_at_its_timeout() {
+    let db = Fixture::new().await;
+    let options = SessionOptions {
+        query_timeout: Some(Duration::from_millis(200)),
+        ..SessionOptions::default()
+    };
+    let error = rows(&db.engine.session(options), ENDLESS, None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(error.to_string().contains("query_timeout of 200ms"), "{error}");
+    db.check("SELECT 1", &["1"]).await;
+}
+
+#[tokio::test]
+async fn kill_query_ends_a_query() {
+    let db = Fixture::new().await;
+    let session = db.engine.session(stateful());
+    let Outcome::Rows(mut stream) = session.execute(ENDLESS, None).await.unwrap() else {
+        panic!("a query gives rows")
+    };
+    db.check(
+        "SELECT count(*) FROM system.queries WHERE query LIKE '%a.value * b.value%' AND query NOT LIKE '%system%'",
+        &["1"],
+    )
+    .await;
+    db.run(&format!("KILL QUERY {}", stream.id)).await;
+    let error = Error::from(stream.batches.next().await.unwrap().unwrap_err());
+    assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
+    assert!(stream.batches.next().await.is_none());
+    db.check("SELECT count(*) FROM system.queries", &["1"]).await;
+    assert!(!db.engine.cancel(stream.id));
+}
+
+#[tokio::test]
+async fn a_dropped_stream_ends_its_query() {
+    let db = Fixture::new().await;
+    let outcome = db.session.execute(ENDLESS, None).await.unwrap();
+    drop(outcome);
+    let gone = async {
+        while db.rows("SELECT query_id FROM system.queries").await.len() > 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), gone).await.expect("the query still runs");
+}
+
+#[tokio::test]
+async fn a_query_over_the_memory_limit_fails_and_the_node_goes_on() {
+    let db = Fixture::with(|options| options.query_memory_bytes = 2 << 20).await;
+    let sql = "SELECT array_agg(value) FROM generate_series(1, 5000000)";
+    let error = rows(&db.session, sql, None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exhausted, "{error}");
+    assert!(error.to_string().contains("query_memory"), "{error}");
+    db.check("SELECT 1", &["1"]).await;
+}
+
+#[tokio::test]
+async fn a_large_sort_spills() {
+    let db = Fixture::with(|options| options.query_memory_bytes = 24 << 20).await;
+    let sql = "SELECT max(n) FROM (SELECT row_number() OVER (ORDER BY md5(value::text)) AS n
+               FROM generate_series(1, 400000))";
+    db.check(sql, &["400000"]).await;
+}
+
+#[tokio::test]
+async fn a_closed_engine_refuses_queries() {
+    let db = Fixture::new().await;
+    let session = db.engine.session(stateful());
+    db.engine.close().await.unwrap();
+    let outcome = session.execute("SELECT 1", None).await;
+    let error = match outcome {
+        Ok(outcome) => collect(outcome).await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Internal), "{error}");
+}

@@ -1,0 +1,151 @@
+//! What plans look like: filters, limits, statistics and orders reach the scan.
+
+use crate::fixture::Fixture;
+
+async fn plan(db: &Fixture, sql: &str) -> String {
+    db.rows(&format!("EXPLAIN FORMAT INDENT {sql}")).await.join("\n")
+}
+
+async fn check(db: &Fixture, sql: &str, has: &[&str], has_not: &[&str]) {
+    let plan = plan(db, sql).await;
+    for text in has {
+        assert!(plan.contains(text), "{sql} lacks {text}:\n{plan}");
+    }
+    for text in has_not {
+        assert!(!plan.contains(text), "{sql} has {text}:\n{plan}");
+    }
+}
+
+#[tokio::test]
+async fn filters_of_time_and_tags_are_gone_above_the_scan() {
+    let db = Fixture::new().await.cpu().await;
+    check(
+        &db,
+        "SELECT usage FROM cpu WHERE host = 'a' AND time >= '2024-01-01' AND time < '2024-01-02'",
+        &[
+            "SeriesScanExec: table=cpu",
+            "time=[2024-01-01T00:00:00Z, 2024-01-01T23:59:59.999999999Z]",
+            "series=host = ",
+            "columns=[usage]",
+        ],
+        &["FilterExec"],
+    )
+    .await;
+    check(
+        &db,
+        "SELECT usage FROM cpu WHERE region ~ '^e' OR region IS NULL",
+        &["series="],
+        &["FilterExec"],
+    )
+    .await;
+    check(
+        &db,
+        "SELECT usage FROM cpu WHERE time > now() - INTERVAL '1 hour'",
+        &["time=["],
+        &["FilterExec"],
+    )
+    .await;
+    check(
+        &db,
+        "SELECT usage FROM cpu WHERE usage > 1 AND host = 'a'",
+        &["FilterExec: usage", "series="],
+        &[],
+    )
+    .await;
+    check(
+        &db,
+        "SELECT usage FROM cpu WHERE time = '2024-01-01' OR time = '2024-01-03'",
+        &["FilterExec", "time=["],
+        &[],
+    )
+    .await;
+    check(
+        &db,
+        "SELECT usage FROM cpu WHERE time > '2024-01-02' AND time < '2024-01-01'",
+        &["EmptyExec"],
+        &["SeriesScanExec"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn limits_reach_the_scan_where_no_filter_is_above() {
+    let db = Fixture::new().await.cpu().await;
+    check(&db, "SELECT usage FROM cpu WHERE host = 'a' LIMIT 1", &["limit=1"], &[]).await;
+    check(&db, "SELECT usage FROM cpu WHERE usage > 1 LIMIT 1", &[], &["limit=1"]).await;
+}
+
+#[tokio::test]
+async fn orders_are_used_instead_of_sorting() {
+    let db = Fixture::new().await.cpu().await;
+    db.run("CHECKPOINT").await;
+    let order = "ASC NULLS FIRST";
+    check(
+        &db,
+        &format!("SELECT * FROM cpu ORDER BY host {order}, region {order}, time"),
+        &["output_ordering=[host@1 ASC, region@2 ASC, time@0 ASC"],
+        &["SortExec"],
+    )
+    .await;
+    check(
+        &db,
+        &format!("SELECT host, usage FROM cpu ORDER BY host {order}"),
+        &["output_ordering"],
+        &["SortExec"],
+    )
+    .await;
+    check(
+        &db,
+        &format!("SELECT region, time FROM cpu WHERE host = 'a' ORDER BY region {order}, time"),
+        &[],
+        &["SortExec"],
+    )
+    .await;
+    check(
+        &db,
+        "SELECT time, usage FROM cpu WHERE host = 'a' AND region = 'eu' ORDER BY time",
+        &[],
+        &["SortExec"],
+    )
+    .await;
+    check(&db, "SELECT usage FROM cpu ORDER BY time", &["SortExec"], &[]).await;
+    check(
+        &db,
+        "SELECT host, region, sum(usage) FROM cpu GROUP BY host, region",
+        &["ordering_mode=Sorted"],
+        &[],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn counts_are_answered_without_reading_where_they_are_known() {
+    let db = Fixture::new().await.cpu().await;
+    db.run("CHECKPOINT").await;
+    for sql in
+        ["SELECT count(*) FROM cpu", "SELECT count(time) FROM cpu", "SELECT max(time) FROM cpu"]
+    {
+        check(&db, sql, &[], &["SeriesScanExec", "AggregateExec"]).await;
+    }
+    check(&db, "SELECT max(usage) FROM cpu", &["SeriesScanExec"], &[]).await;
+    db.check("SELECT count(*), max(time) FROM cpu", &["5 2024-01-01T00:02:00Z"]).await;
+    // Once rows overlap, nothing is known without reading them.
+    db.run("INSERT INTO cpu (time, host, region, usage) VALUES ('2024-01-01', 'a', 'eu', 100)")
+        .await;
+    db.check("SELECT count(*), max(time) FROM cpu", &["5 2024-01-01T00:02:00Z"]).await;
+}
+
+#[tokio::test]
+async fn explain_analyze_tells_what_was_read() {
+    let db = Fixture::new().await.cpu().await;
+    db.run("CHECKPOINT").await;
+    let plan = db.rows("EXPLAIN ANALYZE SELECT usage FROM cpu WHERE host = 'a'").await.join("\n");
+    for text in ["SeriesScanExec", "output_rows=2", "segments=", "series_pruned=", "rows_decoded="]
+    {
+        assert!(plan.contains(text), "{text}:\n{plan}");
+    }
+    for format in ["TREE", "PGJSON", "GRAPHVIZ"] {
+        let rows = db.rows(&format!("EXPLAIN FORMAT {format} SELECT usage FROM cpu")).await;
+        assert!(!rows.is_empty(), "{format}");
+    }
+}

@@ -1,0 +1,184 @@
+//! Counters of the node as Prometheus text.
+
+use std::collections::BTreeMap;
+use std::fmt::{Display, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use parking_lot::Mutex;
+use quorate_storage::{ShardStatus, StoreStatus};
+
+use super::door::Door;
+
+/// Paths that are counted by name; all others are `other`, so that clients cannot make up series.
+const PATHS: [&str; 9] = [
+    "/write",
+    "/api/v2/write",
+    "/api/v3/write_lp",
+    "/api/v1/sql",
+    "/query",
+    "/health",
+    "/ready",
+    "/ping",
+    "/metrics",
+];
+
+/// What the door counts itself.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    requests: Mutex<BTreeMap<(&'static str, u16), u64>>,
+    body_bytes: AtomicU64,
+    points_stored: AtomicU64,
+    lines_rejected: AtomicU64,
+}
+
+impl Counters {
+    /// A request was answered.
+    pub(super) fn request(&self, path: &str, status: StatusCode) {
+        let path = PATHS.into_iter().find(|known| *known == path).unwrap_or("other");
+        *self.requests.lock().entry((path, status.as_u16())).or_default() += 1;
+    }
+
+    /// A body was read.
+    pub(super) fn body(&self, bytes: usize) {
+        self.body_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Lines were written.
+    pub(super) fn points(&self, stored: u64, rejected: u64) {
+        self.points_stored.fetch_add(stored, Ordering::Relaxed);
+        self.lines_rejected.fetch_add(rejected, Ordering::Relaxed);
+    }
+}
+
+/// Prometheus text under construction.
+#[derive(Debug, Default)]
+struct Text(String);
+
+impl Text {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
+    }
+
+    fn sample(&mut self, name: &str, labels: &str, value: impl Display) {
+        let _ = writeln!(self.0, "{name}{labels} {value}");
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
+        self.family(name, "counter", help);
+        self.sample(name, "", value);
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+        self.family(name, "gauge", help);
+        self.sample(name, "", value);
+    }
+
+    fn of_shards(
+        &mut self,
+        (name, kind, help): (&str, &str, &str),
+        shards: &[ShardStatus],
+        value: impl Fn(&ShardStatus) -> u64,
+    ) {
+        self.family(name, kind, help);
+        for shard in shards {
+            self.sample(name, &format!("{{shard=\"{}\"}}", shard.shard.0), value(shard));
+        }
+    }
+}
+
+/// `/metrics`.
+pub(super) async fn metrics(State(door): State<Arc<Door>>) -> Response {
+    let mut text = Text::default();
+    text.family("quorate_build_info", "gauge", "The version that runs.");
+    let version = format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
+    text.sample("quorate_build_info", &version, 1);
+    http(&mut text, &door.counters);
+    let engine = door.engine().ok();
+    let ready = engine.is_some_and(|engine| engine.store().ready());
+    text.gauge("quorate_ready", "Whether the node serves reads and writes.", u8::from(ready));
+    if let Some(engine) = engine {
+        store(&mut text, &engine.store().status());
+    }
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], text.0).into_response()
+}
+
+fn http(text: &mut Text, counters: &Counters) {
+    let name = "quorate_http_requests_total";
+    text.family(name, "counter", "HTTP requests by path and status.");
+    for ((path, status), count) in counters.requests.lock().iter() {
+        text.sample(name, &format!("{{path=\"{path}\",status=\"{status}\"}}"), count);
+    }
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    text.counter(
+        "quorate_http_body_bytes_total",
+        "Bytes of bodies, unpacked.",
+        load(&counters.body_bytes),
+    );
+    text.counter(
+        "quorate_http_points_stored_total",
+        "Points stored from line protocol.",
+        load(&counters.points_stored),
+    );
+    text.counter(
+        "quorate_http_lines_rejected_total",
+        "Lines of line protocol that were rejected.",
+        load(&counters.lines_rejected),
+    );
+}
+
+fn store(text: &mut Text, status: &StoreStatus) {
+    text.counter("quorate_rows_accepted_total", "Rows accepted since start.", status.rows_accepted);
+    text.gauge("quorate_writes_waiting", "Writes that wait for memory.", status.writes_waiting);
+    let wal = &status.wal;
+    text.gauge("quorate_wal_live_bytes", "Bytes of the log on disk.", wal.bytes_live);
+    text.counter("quorate_wal_written_bytes_total", "Bytes written to the log.", wal.bytes_written);
+    text.counter("quorate_wal_syncs_total", "Syncs of the log.", wal.syncs);
+    text.counter("quorate_wal_entries_total", "Entries appended to the log.", wal.entries);
+    let name = "quorate_wal_sync_seconds";
+    text.family(name, "gauge", "Duration of the last syncs, by quantile.");
+    text.sample(name, "{quantile=\"0.5\"}", wal.sync_micros_p50 as f64 / 1e6);
+    text.sample(name, "{quantile=\"0.99\"}", wal.sync_micros_p99 as f64 / 1e6);
+    text.gauge(
+        "quorate_wal_disk_full",
+        "Whether writes are refused for want of space.",
+        u8::from(wal.disk_full),
+    );
+    let shards = &status.shards;
+    let family = |name, kind, help| (name, kind, help);
+    text.of_shards(
+        family("quorate_shard_memtable_bytes", "gauge", "Bytes in memtables."),
+        shards,
+        |s| s.memtable_bytes,
+    );
+    text.of_shards(
+        family("quorate_shard_segments", "gauge", "Segments of the current manifest."),
+        shards,
+        |s| s.segments,
+    );
+    text.of_shards(
+        family("quorate_shard_flushes_pending", "gauge", "Flushes that wait or run."),
+        shards,
+        |s| s.flushes_pending,
+    );
+    text.of_shards(
+        family("quorate_shard_compactions_pending", "gauge", "Compactions that wait or run."),
+        shards,
+        |s| s.compactions_pending,
+    );
+    text.of_shards(
+        family("quorate_shard_rows_deduplicated_total", "counter", "Rows merged by primary key."),
+        shards,
+        |s| s.rows_deduplicated,
+    );
+    text.of_shards(family("quorate_shard_term", "gauge", "Raft term."), shards, |s| s.group.term);
+    text.of_shards(
+        family("quorate_shard_applied_index", "gauge", "Last entry applied."),
+        shards,
+        |s| s.group.applied.map_or(0, |p| p.index),
+    );
+}

@@ -1,0 +1,47 @@
+//! Whether the node lives, serves, and answers like InfluxDB.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+use super::door::Door;
+use super::params::Params;
+use super::respond::HttpError;
+
+/// The version of InfluxDB 1 that clients may take us for: they choose their requests by it.
+const INFLUXDB_VERSION: &str = "1.8.10";
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// 200 as long as the process answers.
+pub(super) async fn health() -> Response {
+    let body = json!({
+        "name": "quorate",
+        "message": "ready for queries and writes",
+        "status": "pass",
+        "checks": [],
+        "version": VERSION,
+    });
+    Json(body).into_response()
+}
+
+/// 200 once every local group has a leader and has caught up; 503 before.
+pub(super) async fn ready(State(door): State<Arc<Door>>) -> Result<Response, HttpError> {
+    if !door.engine()?.store().ready() {
+        return Err(HttpError::unavailable("a group has no leader, or has not caught up"));
+    }
+    Ok(Json(json!({ "status": "ready", "version": VERSION })).into_response())
+}
+
+/// InfluxDB's greeting.
+pub(super) async fn ping(params: Params) -> Response {
+    let build = concat!("Quorate ", env!("CARGO_PKG_VERSION"));
+    let headers = [("x-influxdb-version", INFLUXDB_VERSION), ("x-influxdb-build", build)];
+    if params.get("verbose").is_some_and(|v| v != "false" && v != "0") {
+        return (headers, Json(json!({ "version": INFLUXDB_VERSION }))).into_response();
+    }
+    (StatusCode::NO_CONTENT, headers).into_response()
+}

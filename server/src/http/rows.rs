@@ -1,0 +1,292 @@
+//! Rows as bytes, batch by batch: JSON, newline-delimited JSON, CSV, Arrow.
+//!
+//! Values are exact in every form: integers in full, floats in the shortest text that reads back to the same bits. JSON
+//! has no NaN and no infinities: they are the texts `"NaN"`, `"Infinity"` and `"-Infinity"`. A name that occurs twice
+//! in a result gets a number in JSON (`x`, `x_2`), so that no value hides another.
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::csv::writer::{Writer as CsvWriter, WriterBuilder as CsvBuilder};
+use arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::ipc::writer::StreamWriter;
+use arrow::json::writer::{
+    Encoder, EncoderFactory, EncoderOptions, JsonArray, LineDelimited, NullableEncoder,
+    Writer as JsonWriter, WriterBuilder,
+};
+
+/// How rows are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// One list of objects.
+    Json,
+    /// One object per line.
+    Lines,
+    /// Comma-separated, with a header.
+    Csv,
+    /// An Arrow IPC stream.
+    Arrow,
+}
+
+impl Form {
+    /// The content type.
+    pub(super) fn content_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Lines => "application/x-ndjson",
+            Self::Csv => "text/csv; charset=utf-8; header=present",
+            Self::Arrow => "application/vnd.apache.arrow.stream",
+        }
+    }
+}
+
+enum Writer {
+    Json(JsonWriter<Vec<u8>, JsonArray>),
+    Lines(JsonWriter<Vec<u8>, LineDelimited>),
+    Csv(Box<CsvWriter<Shared>>),
+    Arrow(Box<StreamWriter<Vec<u8>>>),
+}
+
+/// Writes the batches of one result.
+pub(super) struct RowsWriter {
+    schema: SchemaRef,
+    writer: Writer,
+    csv: Shared,
+}
+
+impl RowsWriter {
+    /// A writer for rows of this schema.
+    pub(super) fn new(form: Form, schema: &Schema) -> Result<Self, ArrowError> {
+        let distinct = matches!(form, Form::Json | Form::Lines);
+        let schema = Arc::new(plain_schema(schema, distinct));
+        let csv = Shared::default();
+        let json = || {
+            WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(Arc::new(Floats))
+        };
+        let writer = match form {
+            Form::Json => Writer::Json(json().build(Vec::new())),
+            Form::Lines => Writer::Lines(json().build(Vec::new())),
+            Form::Csv => {
+                Writer::Csv(Box::new(CsvBuilder::new().with_header(true).build(csv.clone())))
+            }
+            Form::Arrow => Writer::Arrow(Box::new(StreamWriter::try_new(Vec::new(), &schema)?)),
+        };
+        let mut rows = Self { schema, writer, csv };
+        if form == Form::Csv {
+            // The header, also when no batch follows.
+            rows.batch(&RecordBatch::new_empty(Arc::clone(&rows.schema)))?;
+        }
+        Ok(rows)
+    }
+
+    /// Adds a batch.
+    pub(super) fn batch(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
+        let columns: Result<Vec<ArrayRef>, ArrowError> = batch
+            .columns()
+            .iter()
+            .zip(self.schema.fields())
+            .map(|(column, field)| cast(column, field.data_type()))
+            .collect();
+        let options =
+            arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let batch =
+            RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns?, &options)?;
+        match &mut self.writer {
+            Writer::Json(writer) => writer.write(&batch),
+            Writer::Lines(writer) => writer.write(&batch),
+            Writer::Csv(writer) => writer.write(&batch),
+            Writer::Arrow(writer) => writer.write(&batch),
+        }
+    }
+
+    /// Ends the result.
+    pub(super) fn finish(&mut self) -> Result<(), ArrowError> {
+        match &mut self.writer {
+            Writer::Json(writer) => writer.finish(),
+            Writer::Lines(writer) => writer.finish(),
+            Writer::Csv(_) => Ok(()),
+            Writer::Arrow(writer) => writer.finish(),
+        }
+    }
+
+    /// The bytes written since the last call.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        match &mut self.writer {
+            Writer::Json(writer) => std::mem::take(writer.get_mut()),
+            Writer::Lines(writer) => std::mem::take(writer.get_mut()),
+            Writer::Csv(_) => std::mem::take(&mut *self.csv.0.lock()),
+            Writer::Arrow(writer) => std::mem::take(writer.get_mut()),
+        }
+    }
+}
+
+/// Bytes that a writer which hides its sink writes to.
+#[derive(Clone, Debug, Default)]
+struct Shared(Arc<parking_lot::Mutex<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The schema with types that every reader knows, all nullable; with distinct names, if wanted.
+fn plain_schema(schema: &Schema, distinct: bool) -> Schema {
+    let mut taken: HashSet<String> = HashSet::new();
+    let fields = schema.fields().iter().map(|field| {
+        let mut name = field.name().clone();
+        let mut n = 2;
+        while distinct && !taken.insert(name.clone()) {
+            name = format!("{}_{n}", field.name());
+            n += 1;
+        }
+        Field::new(name, plain_type(field.data_type()), true)
+    });
+    Schema::new(fields.collect::<Vec<_>>())
+}
+
+fn plain_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Dictionary(_, values) => plain_type(values),
+        DataType::RunEndEncoded(_, values) => plain_type(values.data_type()),
+        DataType::Utf8View => DataType::Utf8,
+        DataType::BinaryView => DataType::Binary,
+        DataType::Float16 => DataType::Float32,
+        DataType::List(item) => DataType::List(plain_item(item)),
+        DataType::LargeList(item) => DataType::LargeList(plain_item(item)),
+        DataType::FixedSizeList(item, n) => DataType::FixedSizeList(plain_item(item), *n),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(plain_item).collect()),
+        other => other.clone(),
+    }
+}
+
+fn plain_item(item: &FieldRef) -> FieldRef {
+    Arc::new(Field::new(item.name(), plain_type(item.data_type()), true))
+}
+
+/// Writes floats as JSON, those that JSON has no number for as texts.
+#[derive(Debug)]
+struct Floats;
+
+impl EncoderFactory for Floats {
+    fn make_default_encoder<'a>(
+        &self,
+        _field: &'a FieldRef,
+        array: &'a dyn Array,
+        _options: &'a EncoderOptions,
+    ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+        let encoder: Box<dyn Encoder + 'a> = match array.data_type() {
+            DataType::Float64 => Box::new(Finite(array.as_primitive::<Float64Type>().values())),
+            DataType::Float32 => Box::new(Finite(array.as_primitive::<Float32Type>().values())),
+            _ => return Ok(None),
+        };
+        Ok(Some(NullableEncoder::new(encoder, array.nulls().cloned())))
+    }
+}
+
+/// Writes the shortest text that reads back to the same bits.
+struct Finite<'a, T>(&'a [T]);
+
+impl<T: Copy + std::fmt::Debug + Into<f64>> Encoder for Finite<'_, T> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        let value = self.0[row];
+        let wide: f64 = value.into();
+        if wide.is_finite() {
+            // A vector takes every byte.
+            let _ = write!(out, "{value:?}");
+        } else if wide.is_nan() {
+            out.extend_from_slice(b"\"NaN\"");
+        } else if wide > 0.0 {
+            out.extend_from_slice(b"\"Infinity\"");
+        } else {
+            out.extend_from_slice(b"\"-Infinity\"");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{
+        DictionaryArray, Float64Array, Int64Array, StringViewArray, TimestampNanosecondArray,
+    };
+    use arrow::datatypes::Int32Type;
+
+    use super::*;
+
+    fn batch() -> RecordBatch {
+        let time = TimestampNanosecondArray::from(vec![1_700_000_000_123_456_789, -1]);
+        let tags: DictionaryArray<Int32Type> = vec![Some("a,\"b"), None].into_iter().collect();
+        RecordBatch::try_from_iter_with_nullable([
+            ("time", Arc::new(time.with_timezone("UTC")) as ArrayRef, false),
+            ("host", Arc::new(tags) as ArrayRef, true),
+            ("f", Arc::new(Float64Array::from(vec![-0.0, f64::NAN])) as ArrayRef, true),
+            ("i", Arc::new(Int64Array::from(vec![i64::MIN, i64::MAX])) as ArrayRef, true),
+            ("s", Arc::new(StringViewArray::from(vec!["é\n", ""])) as ArrayRef, true),
+        ])
+        .unwrap()
+    }
+
+    fn text(form: Form, batches: &[RecordBatch]) -> String {
+        let mut writer = RowsWriter::new(form, &batches[0].schema()).unwrap();
+        let mut out = Vec::new();
+        for batch in batches {
+            writer.batch(batch).unwrap();
+            out.extend(writer.take());
+        }
+        writer.finish().unwrap();
+        out.extend(writer.take());
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn json_keeps_every_value() {
+        let first = r#"{"time":"2023-11-14T22:13:20.123456789Z","host":"a,\"b","f":-0.0,"i":-9223372036854775808,"s":"é\n"}"#;
+        let second = r#"{"time":"1969-12-31T23:59:59.999999999Z","host":null,"f":"NaN","i":9223372036854775807,"s":""}"#;
+        let lines = text(Form::Lines, &[batch()]);
+        assert_eq!(lines, format!("{first}\n{second}\n"));
+        let list = text(Form::Json, &[batch(), batch()]);
+        assert_eq!(list, format!("[{first},{second},{first},{second}]"));
+        assert_eq!(text(Form::Json, &[batch().slice(0, 0)]), "[]");
+    }
+
+    #[test]
+    fn csv_has_a_header_also_without_rows() {
+        assert_eq!(text(Form::Csv, &[batch().slice(0, 0)]), "time,host,f,i,s\n");
+        let csv = text(Form::Csv, &[batch().slice(0, 1), batch().slice(1, 1)]);
+        assert_eq!(csv.matches("time,host").count(), 1);
+        assert!(csv.contains("\"a,\"\"b\",-0.0,-9223372036854775808"), "{csv}");
+    }
+
+    #[test]
+    fn names_that_repeat_get_numbers_in_json() {
+        let one: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+        let fields: Vec<Field> =
+            ["x", "x_2", "x"].iter().map(|n| Field::new(*n, DataType::Int64, true)).collect();
+        let batch = RecordBatch::try_new(
+            Arc::new(Schema::new(fields)),
+            vec![Arc::clone(&one), Arc::clone(&one), one],
+        )
+        .unwrap();
+        assert_eq!(text(Form::Json, &[batch]), r#"[{"x":1,"x_2":1,"x_3":1}]"#);
+    }
+
+    #[test]
+    fn arrow_streams_are_read_back() {
+        let mut writer = RowsWriter::new(Form::Arrow, &batch().schema()).unwrap();
+        writer.batch(&batch()).unwrap();
+        writer.finish().unwrap();
+        let bytes = writer.take();
+        let read = arrow::ipc::reader::StreamReader::try_new(bytes.as_slice(), None).unwrap();
+        let read: Vec<RecordBatch> = read.map(Result::unwrap).collect();
+        assert_eq!(read[0].num_rows(), 2);
+        assert_eq!(read[0].column(1).data_type(), &DataType::Utf8);
+    }
+}

@@ -1,0 +1,170 @@
+//! `/api/v1/sql`: a statement in, its rows out.
+//!
+//! Rows are streamed: each batch is encoded on a thread for CPU work when the client has taken the one before, so that a
+//! result of any size needs a few batches of memory. What fails before the first batch is an error with its status; what
+//! fails later cuts the answer off, which no HTTP client takes for the whole.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures::StreamExt;
+use quorate_engine::{Outcome, QueryStream, Session, StatementKind};
+use serde_json::json;
+
+use super::body::read;
+use super::door::Door;
+use super::params::Params;
+use super::respond::HttpError;
+use super::rows::{Form, RowsWriter};
+use super::statement::{Statement, row};
+
+/// `GET /api/v1/sql?q=…`: statements that only read.
+pub(super) async fn sql_get(
+    State(door): State<Arc<Door>>,
+    params: Params,
+) -> Result<Response, HttpError> {
+    let statement = Statement::from_query(&params)?;
+    let session = door.engine()?.session(params.session()?);
+    if session.plan(&statement.sql).await?.kind != StatementKind::Query {
+        return Err(HttpError::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "a statement that changes something is sent by POST",
+        ));
+    }
+    run(&session, statement).await
+}
+
+/// `POST /api/v1/sql`: any statement.
+pub(super) async fn sql_post(
+    State(door): State<Arc<Door>>,
+    mut params: Params,
+    body: Body,
+) -> Result<Response, HttpError> {
+    let body = read(&door, &params.headers, body).await?;
+    let statement = Statement::from_body(&mut params, &body.bytes)?;
+    drop(body);
+    let session = door.engine()?.session(params.session()?);
+    run(&session, statement).await
+}
+
+async fn run(session: &Session, statement: Statement) -> Result<Response, HttpError> {
+    let values = match &statement.values {
+        Some(values) if !values.is_empty() => {
+            Some(row(values, &session.plan(&statement.sql).await?.parameters)?)
+        }
+        Some(_) | None => None,
+    };
+    match session.execute(&statement.sql, values).await? {
+        Outcome::Rows(stream) => rows(stream, statement.form).await,
+        Outcome::Updated(count) => updated(count, statement.form),
+        Outcome::Done => Ok(StatusCode::NO_CONTENT.into_response()),
+    }
+}
+
+/// One row with the number of rows changed; null where they are not counted.
+fn updated(count: Option<u64>, form: Form) -> Result<Response, HttpError> {
+    let count = count.map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+    let column: ArrayRef = Arc::new(Int64Array::from(vec![count]));
+    let batch = RecordBatch::try_from_iter([("count", column)]).map_err(internal)?;
+    let mut writer = RowsWriter::new(form, &batch.schema()).map_err(internal)?;
+    writer.batch(&batch).and_then(|()| writer.finish()).map_err(internal)?;
+    Ok(([(header::CONTENT_TYPE, form.content_type())], writer.take()).into_response())
+}
+
+fn internal(error: impl std::fmt::Display) -> HttpError {
+    let message = format!("cannot encode the rows: {error}");
+    HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+}
+
+/// A result on its way.
+struct Sending {
+    query: QueryStream,
+    writer: RowsWriter,
+    /// Batches that were taken beforehand.
+    first: Option<RecordBatch>,
+    done: bool,
+}
+
+async fn rows(mut query: QueryStream, form: Form) -> Result<Response, HttpError> {
+    let writer = RowsWriter::new(form, &query.schema).map_err(internal)?;
+    // What fails at once still has a status of its own.
+    let first = match query.batches.next().await {
+        Some(Ok(batch)) => Some(batch),
+        Some(Err(error)) => return Err(HttpError::invalid(error.to_string())),
+        None => None,
+    };
+    let sending = Sending { query, writer, done: first.is_none(), first };
+    let bytes = futures::stream::unfold(Some(sending), |sending| async move {
+        let sending = sending?;
+        match sending.next().await {
+            Ok((bytes, Some(rest))) => Some((Ok(bytes), Some(rest))),
+            Ok((bytes, None)) => Some((Ok(bytes), None)),
+            Err(error) => {
+                tracing::warn!(%error, "a query failed while its rows were sent");
+                Some((Err(error), None))
+            }
+        }
+    });
+    let headers = [(header::CONTENT_TYPE, form.content_type())];
+    Ok((headers, Body::from_stream(bytes)).into_response())
+}
+
+impl Sending {
+    /// The next bytes, and what is left.
+    async fn next(mut self) -> Result<(Vec<u8>, Option<Self>), std::io::Error> {
+        let batch = match self.first.take() {
+            Some(batch) => Some(batch),
+            None if self.done => None,
+            None => self.query.batches.next().await.transpose().map_err(std::io::Error::other)?,
+        };
+        self.done = batch.is_none();
+        tokio::task::spawn_blocking(move || {
+            let written = match &batch {
+                Some(batch) => self.writer.batch(batch),
+                None => self.writer.finish(),
+            };
+            written.map_err(std::io::Error::other)?;
+            let bytes = self.writer.take();
+            Ok((bytes, (!self.done).then_some(self)))
+        })
+        .await
+        .map_err(std::io::Error::other)?
+    }
+}
+
+/// `/query` of InfluxDB 1: clients make their database by it before they write. Nothing else of InfluxQL is taken.
+pub(super) async fn query_v1(
+    State(door): State<Arc<Door>>,
+    method: Method,
+    mut params: Params,
+    body: Body,
+) -> Result<Response, HttpError> {
+    if method == Method::POST {
+        let body = read(&door, &params.headers, body).await?;
+        // A form, as clients send it; anything else is left alone.
+        let _ = Statement::from_body(&mut params, &body.bytes);
+    }
+    let words: Vec<&str> = params.get("q").unwrap_or_default().split_whitespace().collect();
+    let name = match words.as_slice() {
+        [create, database, name] | [create, database, name, ..]
+            if create.eq_ignore_ascii_case("create")
+                && database.eq_ignore_ascii_case("database") =>
+        {
+            name.trim_end_matches(';').trim_matches('"').replace('"', "\"\"")
+        }
+        _ => {
+            return Err(HttpError::invalid(
+                "of InfluxQL only CREATE DATABASE is taken; SQL is answered at /api/v1/sql",
+            ));
+        }
+    };
+    let session = door.engine()?.session(params.session()?);
+    session.execute(&format!("CREATE DATABASE IF NOT EXISTS \"{name}\""), None).await?;
+    Ok(Json(json!({ "results": [{ "statement_id": 0 }] })).into_response())
+}

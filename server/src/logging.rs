@@ -1,0 +1,21 @@
+//! The log on standard error: text for people, JSON for machines.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+use crate::settings::LogFormat;
+
+/// Starts the log. `filter` is a level, or targets with levels.
+pub(crate) fn start(format: LogFormat, filter: &str) -> Result<(), ParseError> {
+    // Raft's own log is for those who debug Raft.
+    let filter =
+        EnvFilter::builder().parse(format!("openraft=warn,h2=warn,hyper=warn,{filter}"))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,174 @@
+//! One node: the engine and its two doors, opened and closed in order.
+//!
+//! ```text
+//! start   bind both addresses → HTTP answers "starting" → open the engine → serve both → write addresses.json
+//! stop    refuse new requests → let those in progress end → close the engine → remove addresses.json
+//! ```
+//!
+//! The addresses are bound first, so that a busy port is found before the data directory is touched. A failed sync
+//! ends the process from wherever it is found, with status 74.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::serve::ListenerExt;
+use quorate_engine::Engine;
+use quorate_flight::{Service, ServiceOptions};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::{Door, DoorOptions};
+use crate::settings::Settings;
+
+/// File in the data directory that tells scripts where the node listens.
+const ADDRESSES: &str = "addresses.json";
+/// How long requests in progress may take after the node was told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Why a node cannot run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NodeError {
+    /// An address is taken, or is none of this machine.
+    #[error("cannot serve {what} at {addr}")]
+    Listen {
+        /// `Flight SQL` or `HTTP`.
+        what: &'static str,
+        /// The address.
+        addr: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The engine cannot be opened or closed.
+    #[error(transparent)]
+    Engine(#[from] quorate_engine::Error),
+    /// The file of addresses cannot be written.
+    #[error("cannot write {}", path.display())]
+    Addresses {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The runtime of the doors, of Raft, and of everything that waits. Queries have one of their own.
+pub(crate) fn runtime() -> io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread().thread_name("quorate-io").enable_all().build()
+}
+
+/// A running node.
+#[derive(Debug)]
+pub(crate) struct Node {
+    engine: Arc<Engine>,
+    door: Arc<Door>,
+    flight: SocketAddr,
+    http: SocketAddr,
+    addresses: PathBuf,
+    shutdown: CancellationToken,
+    doors: JoinSet<io::Result<()>>,
+}
+
+impl Node {
+    /// Starts a node.
+    pub(crate) async fn start(settings: Settings) -> Result<Self, NodeError> {
+        let flight_listener = listen("Flight SQL", settings.flight_addr).await?;
+        let http_listener = listen("HTTP", settings.http_addr).await?;
+        let addr = |listener: &TcpListener, asked| listener.local_addr().unwrap_or(asked);
+        let flight = addr(&flight_listener, settings.flight_addr);
+        let http = addr(&http_listener, settings.http_addr);
+
+        let body_bytes_max = usize::try_from(settings.max_body.0).unwrap_or(usize::MAX);
+        let bodies = usize::try_from(settings.memory_limit.0 / 8).unwrap_or(usize::MAX);
+        let door = Door::new(DoorOptions { body_bytes_max, bodies_bytes_max: bodies });
+        let shutdown = CancellationToken::new();
+        let mut doors = JoinSet::new();
+        doors.spawn(serve_http(http_listener, Arc::clone(&door), shutdown.clone()));
+
+        tracing::info!(data_dir = %settings.data_dir.display(), "opening");
+        let disk = quorate_wal::RealDisk::shared();
+        let engine = Engine::open(disk, settings.engine()).await?;
+        let service = Service::new(
+            Arc::clone(&engine),
+            ServiceOptions { message_bytes_max: body_bytes_max.max(16 << 20) },
+        );
+        door.open(Arc::clone(&engine), service.clone());
+        doors.spawn(service.serve(flight_listener, shutdown.clone().cancelled_owned()));
+
+        let addresses = settings.data_dir.join(ADDRESSES);
+        write_addresses(&addresses, flight, http)?;
+        tracing::info!(%flight, %http, "serving");
+        Ok(Self { engine, door, flight, http, addresses, shutdown, doors })
+    }
+
+    /// Where Flight SQL is served.
+    pub(crate) fn flight(&self) -> SocketAddr {
+        self.flight
+    }
+
+    /// Where HTTP is served.
+    pub(crate) fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Waits until a door fails, which none should.
+    pub(crate) async fn failed(&mut self) -> io::Error {
+        match self.doors.join_next().await {
+            Some(Ok(Err(error))) => error,
+            Some(Err(error)) => io::Error::other(error),
+            Some(Ok(Ok(()))) | None => io::Error::other("it ended by itself"),
+        }
+    }
+
+    /// Stops in order.
+    pub(crate) async fn stop(mut self) -> Result<(), NodeError> {
+        tracing::info!("stopping");
+        self.door.stop();
+        self.shutdown.cancel();
+        let drained =
+            tokio::time::timeout(DRAIN, async { while self.doors.join_next().await.is_some() {} });
+        if drained.await.is_err() {
+            tracing::warn!(seconds = DRAIN.as_secs(), "requests in progress were cut off");
+            self.doors.shutdown().await;
+        }
+        self.engine.close().await?;
+        if let Err(error) = std::fs::remove_file(&self.addresses) {
+            tracing::warn!(%error, path = %self.addresses.display(), "cannot remove");
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+async fn listen(what: &'static str, addr: SocketAddr) -> Result<TcpListener, NodeError> {
+    TcpListener::bind(addr).await.map_err(|source| NodeError::Listen { what, addr, source })
+}
+
+async fn serve_http(
+    listener: TcpListener,
+    door: Arc<Door>,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let listener = listener.tap_io(|stream| {
+        // Answers are small: they must not wait for more.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
+        }
+    });
+    let service = door.router().into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}
+
+/// Scripts wait for this file: it appears as a whole, once the node serves. It is not durable, and need not be.
+fn write_addresses(path: &Path, flight: SocketAddr, http: SocketAddr) -> Result<(), NodeError> {
+    let text = json!({ "flight": flight, "http": http, "pid": std::process::id() }).to_string();
+    let failed = |source| NodeError::Addresses { path: path.to_owned(), source };
+    let temporary = path.with_extension("json.tmp");
+    std::fs::write(&temporary, text).map_err(failed)?;
+    std::fs::rename(&temporary, path).map_err(failed)
+}

@@ -1,0 +1,82 @@
+//! What one source says about the settings: everything is optional.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Deserialize;
+
+use super::resolve::LogFormat;
+use super::units::{ByteSize, Span};
+
+/// Settings as flags, as environment variables, or as keys of the file.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Layer {
+    /// Directory that holds everything; made if it is not there
+    #[arg(long, env = "QUORATE_DATA_DIR", value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Where Flight SQL is served [default: 127.0.0.1:50051]
+    #[arg(long, env = "QUORATE_FLIGHT_ADDR", value_name = "ADDR")]
+    pub(crate) flight_addr: Option<SocketAddr>,
+    /// Where HTTP is served: line protocol, SQL, health, metrics, and gRPC too [default: 127.0.0.1:8086]
+    #[arg(long, env = "QUORATE_HTTP_ADDR", value_name = "ADDR")]
+    pub(crate) http_addr: Option<SocketAddr>,
+    /// Where line protocol is taken over UDP (not supported yet)
+    #[arg(long, env = "QUORATE_UDP_ADDR", value_name = "ADDR")]
+    pub(crate) udp_addr: Option<SocketAddr>,
+    /// Largest body of a write, decoded [default: 64MiB]
+    #[arg(long, env = "QUORATE_MAX_BODY", value_name = "SIZE")]
+    pub(crate) max_body: Option<ByteSize>,
+    /// Directory that SQL may read and write files in (not supported yet)
+    #[arg(long, env = "QUORATE_FILE_DIR", value_name = "DIR")]
+    pub(crate) file_dir: Option<PathBuf>,
+    /// Form of the log on standard error [default: text]
+    #[arg(long, env = "QUORATE_LOG_FORMAT", value_enum)]
+    pub(crate) log_format: Option<LogFormat>,
+    /// What is logged: a level, or targets with levels such as `info,quorate=debug` [default: info]
+    #[arg(long, env = "QUORATE_LOG_FILTER", value_name = "FILTER")]
+    pub(crate) log_filter: Option<String>,
+    /// Memory of queries, memtables and caches together [default: half of the machine's]
+    #[arg(long, env = "QUORATE_MEMORY_LIMIT", value_name = "SIZE")]
+    pub(crate) memory_limit: Option<ByteSize>,
+    /// How long a query may run [default: 5m]
+    #[arg(long, env = "QUORATE_QUERY_TIMEOUT", value_name = "TIME")]
+    pub(crate) query_timeout: Option<Span>,
+    /// Streams per scan and operator; 0 is one per core [default: 0]
+    #[arg(long, env = "QUORATE_QUERY_PARTITIONS", value_name = "N")]
+    pub(crate) query_partitions: Option<usize>,
+    /// How long a write may wait for its shards [default: 30s]
+    #[arg(long, env = "QUORATE_WRITE_DEADLINE", value_name = "TIME")]
+    pub(crate) write_deadline: Option<Span>,
+    /// Memtable of a shard that is flushed [default: 64MiB]
+    #[arg(long, env = "QUORATE_FLUSH_SIZE", value_name = "SIZE")]
+    pub(crate) flush_size: Option<ByteSize>,
+    /// Log that makes memtables be flushed [default: 1GiB]
+    #[arg(long, env = "QUORATE_FLUSH_LOG_SIZE", value_name = "SIZE")]
+    pub(crate) flush_log_size: Option<ByteSize>,
+    /// Age of a row in a memtable that makes it be flushed [default: 10m]
+    #[arg(long, env = "QUORATE_FLUSH_AGE", value_name = "TIME")]
+    pub(crate) flush_age: Option<Span>,
+    /// Size of a file of the log [default: 64MiB]
+    #[arg(long, env = "QUORATE_WAL_SEGMENT_SIZE", value_name = "SIZE")]
+    pub(crate) wal_segment_size: Option<ByteSize>,
+    /// Shards of a new data directory [default: 8]
+    #[arg(long, env = "QUORATE_SHARDS", value_name = "N")]
+    pub(crate) shards: Option<u32>,
+    /// Name of this node in a cluster (not supported yet)
+    #[arg(long, env = "QUORATE_NODE_NAME", value_name = "NAME")]
+    pub(crate) node_name: Option<String>,
+    /// Where other nodes reach this one (not supported yet)
+    #[arg(long, env = "QUORATE_CLUSTER_ADDR", value_name = "ADDR")]
+    pub(crate) cluster_addr: Option<String>,
+    /// What other nodes are told to dial (not supported yet)
+    #[arg(long, env = "QUORATE_ADVERTISE_ADDR", value_name = "ADDR")]
+    pub(crate) advertise_addr: Option<String>,
+    /// Nodes to ask for the cluster (not supported yet)
+    #[arg(long, env = "QUORATE_SEEDS", value_name = "A,B,C", value_delimiter = ',')]
+    pub(crate) seeds: Option<Vec<String>>,
+    /// Nodes that must be there before a new cluster starts (not supported yet)
+    #[arg(long, env = "QUORATE_BOOTSTRAP_EXPECT", value_name = "N")]
+    pub(crate) bootstrap_expect: Option<u32>,
+}

@@ -1,0 +1,309 @@
+//! The settings in force, and where each one came from.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+use quorate_engine::{EngineOptions, Setting};
+use quorate_storage::StoreOptions;
+use serde::Deserialize;
+
+use super::layer::Layer;
+use super::units::{ByteSize, Span};
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Display for LogFormat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
+}
+
+/// Settings that make no sense.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SettingsError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration file {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is no TOML, or names what is no setting.
+    #[error("configuration file {}: {message}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        message: String,
+    },
+    /// A setting is missing.
+    #[error("the data directory is missing: give --data-dir DIR")]
+    NoDataDir,
+    /// A value that cannot be.
+    #[error("{name} is {value}: {what}")]
+    Value {
+        /// The setting.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What is expected.
+        what: &'static str,
+    },
+    /// A setting of something that this version does not do.
+    #[error("{0} is not supported yet")]
+    Unsupported(&'static str),
+}
+
+/// The settings in force.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) flight_addr: SocketAddr,
+    pub(crate) http_addr: SocketAddr,
+    pub(crate) max_body: ByteSize,
+    pub(crate) log_format: LogFormat,
+    pub(crate) log_filter: String,
+    pub(crate) memory_limit: ByteSize,
+    pub(crate) query_timeout: Span,
+    pub(crate) query_partitions: usize,
+    pub(crate) write_deadline: Span,
+    pub(crate) flush_size: ByteSize,
+    pub(crate) flush_log_size: ByteSize,
+    pub(crate) flush_age: Span,
+    pub(crate) wal_segment_size: ByteSize,
+    pub(crate) shards: u32,
+    /// For `system.settings`.
+    pub(crate) list: Vec<Setting>,
+}
+
+/// Takes the first source that says something, and writes down which.
+struct Resolver<'a> {
+    matches: Option<&'a ArgMatches>,
+    list: Vec<Setting>,
+}
+
+impl Resolver<'_> {
+    fn take<T: Display>(
+        &mut self,
+        name: &'static str,
+        description: &'static str,
+        (given, file, default): (Option<T>, Option<T>, T),
+    ) -> T {
+        let (value, source) = match (given, file) {
+            (Some(value), _) => (value, self.given(name)),
+            (None, Some(value)) => (value, "file"),
+            (None, None) => (default, "default"),
+        };
+        self.list.push(Setting {
+            name: name.to_owned(),
+            value: value.to_string(),
+            source: source.to_owned(),
+            description: description.to_owned(),
+        });
+        value
+    }
+
+    fn given(&self, name: &str) -> &'static str {
+        match self.matches.and_then(|m| m.value_source(name)) {
+            Some(ValueSource::EnvVariable) => "environment",
+            _ => "flag",
+        }
+    }
+}
+
+impl Settings {
+    /// Puts the flags and the environment (`given`, and clap's account of them) over the file over the defaults.
+    pub(crate) fn resolve(
+        given: Layer,
+        matches: Option<&ArgMatches>,
+        file: Option<&Path>,
+    ) -> Result<Self, SettingsError> {
+        let file = file.map_or_else(|| Ok(Layer::default()), read)?;
+        refuse_unsupported(&given)?;
+        refuse_unsupported(&file)?;
+        let (g, f) = (given, file);
+        let data_dir = g.data_dir.or(f.data_dir).ok_or(SettingsError::NoDataDir)?;
+        let mut r = Resolver { matches, list: Vec::new() };
+        let mib = |n: u64| ByteSize(n << 20);
+        let seconds = |n: u64| Span(std::time::Duration::from_secs(n));
+        let local = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let settings = Self {
+            flight_addr: r.take(
+                "flight_addr",
+                "where Flight SQL is served",
+                (g.flight_addr, f.flight_addr, local(50051)),
+            ),
+            http_addr: r.take(
+                "http_addr",
+                "where HTTP is served",
+                (g.http_addr, f.http_addr, local(8086)),
+            ),
+            max_body: r.take(
+                "max_body",
+                "largest body of a write, decoded",
+                (g.max_body, f.max_body, mib(64)),
+            ),
+            log_format: r.take(
+                "log_format",
+                "form of the log: text or json",
+                (g.log_format, f.log_format, LogFormat::Text),
+            ),
+            log_filter: r.take(
+                "log_filter",
+                "what is logged",
+                (g.log_filter, f.log_filter, "info".to_owned()),
+            ),
+            memory_limit: r.take(
+                "memory_limit",
+                "memory of queries, memtables and caches together",
+                (g.memory_limit, f.memory_limit, half_of_memory()),
+            ),
+            query_timeout: r.take(
+                "query_timeout",
+                "how long a query may run",
+                (g.query_timeout, f.query_timeout, seconds(300)),
+            ),
+            query_partitions: r.take(
+                "query_partitions",
+                "streams per scan and operator; 0 is one per core",
+                (g.query_partitions, f.query_partitions, 0),
+            ),
+            write_deadline: r.take(
+                "write_deadline",
+                "how long a write may wait for its shards",
+                (g.write_deadline, f.write_deadline, seconds(30)),
+            ),
+            flush_size: r.take(
+                "flush_size",
+                "memtable of a shard that is flushed",
+                (g.flush_size, f.flush_size, mib(64)),
+            ),
+            flush_log_size: r.take(
+                "flush_log_size",
+                "log that makes memtables be flushed",
+                (g.flush_log_size, f.flush_log_size, mib(1024)),
+            ),
+            flush_age: r.take(
+                "flush_age",
+                "age of a row in a memtable that makes it be flushed",
+                (g.flush_age, f.flush_age, seconds(600)),
+            ),
+            wal_segment_size: r.take(
+                "wal_segment_size",
+                "size of a file of the log",
+                (g.wal_segment_size, f.wal_segment_size, mib(64)),
+            ),
+            shards: r.take("shards", "shards of a new data directory", (g.shards, f.shards, 8)),
+            data_dir,
+            list: r.list,
+        };
+        settings.checked()
+    }
+
+    fn checked(self) -> Result<Self, SettingsError> {
+        let wrong = |name, value: &dyn Display, what| {
+            Err(SettingsError::Value { name, value: value.to_string(), what })
+        };
+        if self.shards == 0 || self.shards > 1024 {
+            return wrong("shards", &self.shards, "1 to 1024 are possible");
+        }
+        if self.max_body.0 == 0 || self.max_body.0 > 1 << 30 {
+            return wrong("max_body", &self.max_body, "up to 1GiB is possible");
+        }
+        if self.memory_limit < ByteSize(64 << 20) {
+            return wrong("memory_limit", &self.memory_limit, "at least 64MiB are needed");
+        }
+        if self.wal_segment_size < ByteSize(1 << 20) {
+            return wrong("wal_segment_size", &self.wal_segment_size, "at least 1MiB is needed");
+        }
+        if self.flush_size.0 == 0 {
+            return wrong("flush_size", &self.flush_size, "it must be more than nothing");
+        }
+        Ok(self)
+    }
+
+    /// The engine's part of the settings. The memory is divided: half for queries, a quarter (at most 1 GiB) for
+    /// memtables and writes on their way, an eighth (at most 1 GiB) for caches; the rest is slack.
+    pub(crate) fn engine(&self) -> EngineOptions {
+        let limit = self.memory_limit.0;
+        let store = StoreOptions {
+            shards: self.shards,
+            flush_bytes: self.flush_size.0,
+            flush_log_bytes: self.flush_log_size.0,
+            flush_age: self.flush_age.0,
+            wal_segment_bytes: self.wal_segment_size.0,
+            write_deadline: self.write_deadline.0,
+            cache_bytes: (limit / 8).min(1 << 30),
+            memory_bytes: (limit / 4).min(1 << 30),
+            ..StoreOptions::new(&self.data_dir)
+        };
+        EngineOptions {
+            store,
+            query_timeout: self.query_timeout.0,
+            query_memory_bytes: limit / 2,
+            partitions: self.query_partitions,
+            spill_dir: None,
+            settings: self.list.clone(),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Layer, SettingsError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|source| SettingsError::Read { path: path.to_owned(), source })?;
+    toml::from_str(&text).map_err(|error| SettingsError::File {
+        path: path.to_owned(),
+        message: error.to_string().trim_end().to_owned(),
+    })
+}
+
+fn refuse_unsupported(layer: &Layer) -> Result<(), SettingsError> {
+    let clustered = layer.node_name.is_some()
+        || layer.cluster_addr.is_some()
+        || layer.advertise_addr.is_some()
+        || layer.seeds.is_some()
+        || layer.bootstrap_expect.is_some();
+    if clustered {
+        return Err(SettingsError::Unsupported("a cluster of several nodes"));
+    }
+    if layer.udp_addr.is_some() {
+        return Err(SettingsError::Unsupported("line protocol over UDP (udp_addr)"));
+    }
+    if layer.file_dir.is_some() {
+        return Err(SettingsError::Unsupported("COPY with files of the server (file_dir)"));
+    }
+    Ok(())
+}
+
+/// Half of the memory that this process may have: the machine's, or the control group's if that is less.
+fn half_of_memory() -> ByteSize {
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|l| l.strip_prefix("MemTotal:"))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib << 10)
+    });
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max")
+        .ok()
+        .and_then(|text| text.trim().parse::<u64>().ok());
+    let bytes = machine.unwrap_or(4 << 30).min(group.unwrap_or(u64::MAX));
+    // Whole MiB, so that it reads well.
+    ByteSize(((bytes / 2) >> 20 << 20).max(64 << 20))
+}
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;

@@ -1,0 +1,125 @@
+//! Exit statuses, settings from every source, start and stop.
+
+use std::process::Output;
+
+use crate::node::{Node, quorate};
+
+fn run(arguments: &[&str]) -> Output {
+    quorate().args(arguments).output().unwrap()
+}
+
+fn check(arguments: &[&str], status: i32, want: &str) {
+    let output = run(arguments);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(status), "{arguments:?}: {text}");
+    assert!(text.contains(want), "{arguments:?}: {text}");
+}
+
+#[test]
+fn usage_errors_end_with_2() {
+    check(&["serve"], 2, "--data-dir");
+    check(&["serve", "--nonsense"], 2, "--nonsense");
+    check(&["serve", "--data-dir", "x", "--max-body", "huge"], 2, "huge");
+    check(&["serve", "--data-dir", "x", "--log-filter", "a=b=c"], 2, "log_filter");
+    check(&["serve", "--data-dir", "x", "--config", "/nowhere.toml"], 2, "/nowhere.toml");
+    check(&["serve", "--data-dir", "x", "--seeds", "a,b"], 2, "not supported yet");
+    check(&["repair", "--data-dir", "x"], 2, "--accept-loss");
+    check(&["demo", "--nodes", "3"], 2, "not supported yet");
+}
+
+#[test]
+fn commands_that_come_later_say_so_and_end_with_1() {
+    for command in ["load", "cluster", "backup", "restore", "verify"] {
+        check(&[command, "status", "--any"], 1, "not supported yet");
+    }
+}
+
+#[test]
+fn a_file_with_an_unknown_setting_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("quorate.toml");
+    std::fs::write(&file, "http_adr = \"127.0.0.1:0\"\n").unwrap();
+    check(&["serve", "--data-dir", "x", "--config", file.to_str().unwrap()], 2, "http_adr");
+}
+
+#[test]
+fn flag_environment_file_and_default_go_in_this_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("quorate.toml");
+    std::fs::write(&file, "max_body = \"1KiB\"\nquery_timeout = \"7s\"\nwrite_deadline = \"8s\"\n")
+        .unwrap();
+    let node = Node::start(&["--config", file.to_str().unwrap(), "--max-body", "2KiB"]);
+    let setting = |name: &str| {
+        let sql = format!("SELECT value, source FROM system.settings WHERE name = '{name}'");
+        let row = node.rows(&sql)[0].clone();
+        (row["value"].as_str().unwrap().to_owned(), row["source"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(setting("max_body"), ("2KiB".to_owned(), "flag".to_owned()));
+    assert_eq!(setting("query_timeout"), ("7s".to_owned(), "file".to_owned()));
+    assert_eq!(setting("flush_age"), ("10m".to_owned(), "default".to_owned()));
+}
+
+#[test]
+fn a_busy_port_is_named_before_the_data_directory_is_touched() {
+    let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = busy.local_addr().unwrap().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let data = data.to_str().unwrap();
+    let serve = ["serve", "--data-dir", data, "--flight-addr", "127.0.0.1:0", "--http-addr", &addr];
+    check(&serve, 1, &format!("cannot serve HTTP at {addr}"));
+    let serve = ["serve", "--data-dir", data, "--flight-addr", &addr, "--http-addr", "127.0.0.1:0"];
+    check(&serve, 1, &format!("cannot serve Flight SQL at {addr}"));
+    assert!(!std::path::Path::new(data).exists());
+}
+
+#[test]
+fn a_data_directory_serves_one_process_at_a_time() {
+    let node = Node::start(&[]);
+    let dir = node.dir().to_str().unwrap().to_owned();
+    let addresses = std::fs::read(node.dir().join("addresses.json")).unwrap();
+    let serve =
+        ["serve", "--data-dir", &dir, "--flight-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"];
+    check(&serve, 1, &dir);
+    assert_eq!(std::fs::read(node.dir().join("addresses.json")).unwrap(), addresses);
+    node.write("still f=1 1");
+}
+
+#[test]
+fn a_stop_is_orderly_and_a_restart_finds_everything() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start_on(dir.path(), &["--log-format", "json"]);
+    node.write("s,h=a f=1i 1\ns,h=b f=2i 2");
+    assert_eq!(node.stop(), Some(0));
+    assert!(!dir.path().join("addresses.json").exists());
+    let node = Node::start_on(dir.path(), &[]);
+    assert_eq!(node.value("SELECT sum(f) FROM s"), 3);
+    assert_eq!(node.stop(), Some(0));
+}
+
+#[test]
+fn sql_runs_against_either_door() {
+    let node = Node::start(&[]);
+    node.write("s,h=a f=1i 1");
+    let grpc = node.http().replace("http://", "grpc://");
+    for addr in [node.flight(), grpc.as_str()] {
+        let output = run(&["sql", "--addr", addr, "--format", "csv", "-c", "SELECT h, f FROM s"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "h,f\na,1");
+    }
+}
+
+#[test]
+fn the_demo_runs_and_cleans_up() {
+    let temporary = tempfile::tempdir().unwrap();
+    let output =
+        quorate().args(["demo", "--exit"]).env("TMPDIR", temporary.path()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    for want in
+        ["1440 points", "alpha", "curl", "adbc_driver_flightsql", "jdbc:arrow-flight-sql://"]
+    {
+        assert!(text.contains(want), "{want}: {text}");
+    }
+    assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 0);
+}
