@@ -116,9 +116,11 @@ impl Error {
 
     /// The same error with a place in the SQL text, unless it has one.
     pub(crate) fn at(self, line: u64, column: u64) -> Self {
-        let place = |message: String| match message.contains(" at line ") {
-            true => message,
-            false => format!("{message} at line {line}, column {column}"),
+        let place = |message: String| {
+            if message.contains(" at line ") {
+                return message;
+            }
+            format!("{message} at line {line}, column {column}")
         };
         match self {
             Self::Request { kind, message } => Self::Request { kind, message: place(message) },

@@ -187,7 +187,7 @@ mod tests {
     #[tokio::test]
     async fn a_killed_query_and_a_late_query_end_with_different_errors() {
         let registry = Arc::new(QueryRegistry::default());
-        let killed = ticket(&registry, Duration::from_secs(60));
+        let killed = ticket(&registry, Duration::from_mins(1));
         assert!(registry.cancel(killed.id()));
         let error = killed.limit(std::future::pending::<Result<(), Error>>()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Cancelled);

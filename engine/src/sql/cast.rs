@@ -63,7 +63,7 @@ pub(crate) fn cast_exact(array: &ArrayRef, want: &DataType) -> Result<ArrayRef, 
         (DataType::Timestamp(_, from), DataType::Timestamp(TimeUnit::Nanosecond, to)) => {
             // An instant keeps its number of nanoseconds; wall time is read in the zone wanted.
             match (from, to) {
-                (Some(_), Some(_)) | (None, None) | (Some(_), None) => {
+                (Some(_), _) | (None, None) => {
                     let same = DataType::Timestamp(TimeUnit::Nanosecond, from.clone());
                     let instants = cast(array, &same)?;
                     cast(&instants, want)

@@ -25,7 +25,10 @@ fn check_error(array: impl Array + 'static, want: &DataType, text: &str) {
 fn numbers_become_others_only_exactly() {
     let ints = Arc::new(Int64Array::from(vec![Some(-3), None, Some(1 << 53)])) as ArrayRef;
     let floats = cast_exact(&ints, &DataType::Float64).unwrap();
-    assert_eq!(floats.as_primitive::<Float64Type>().value(2), 9_007_199_254_740_992.0);
+    assert_eq!(
+        floats.as_primitive::<Float64Type>().value(2).to_bits(),
+        9_007_199_254_740_992_f64.to_bits()
+    );
     let back = cast_exact(&floats, &DataType::Int64).unwrap();
     assert_eq!(back.as_primitive::<Int64Type>(), ints.as_primitive::<Int64Type>());
     let zero = Arc::new(Float64Array::from(vec![-0.0])) as ArrayRef;
@@ -51,7 +54,7 @@ fn numbers_become_others_only_exactly() {
 fn texts_become_what_they_say() {
     let text = |t: &str| StringArray::from(vec![t.to_owned()]);
     let float = cast_exact(&(Arc::new(text("1.5")) as ArrayRef), &DataType::Float64).unwrap();
-    assert_eq!(float.as_primitive::<Float64Type>().value(0), 1.5);
+    assert_eq!(float.as_primitive::<Float64Type>().value(0).to_bits(), 1.5_f64.to_bits());
     check_error(text("one"), &DataType::Float64, "'one' is not a DOUBLE");
     check_error(text("1.5"), &DataType::Int64, "'1.5' is not a BIGINT");
     check_error(text("yesterday"), &zone("UTC"), "'yesterday' is not a TIMESTAMP");

@@ -16,6 +16,7 @@ use quorate_storage::{ColumnKind, FieldType};
 use super::action::unsupported;
 use super::duration::parse_duration;
 use super::names::{TablePlace, name_of, stored_table};
+use super::parameters::ParameterRow;
 use super::{StatementContext, insert, query};
 use crate::ingest::{IngestMode, TableIngest};
 use crate::{Error, ErrorKind, Outcome, Session};
@@ -63,7 +64,7 @@ async fn create_as(
         return Ok(Outcome::Updated(Some(0)));
     }
     let statement = FrontStatement::Statement(Box::new(Statement::Query(Box::new(source.clone()))));
-    let stream = query::start(session, sql, &statement, &Default::default()).await?;
+    let stream = query::start(session, sql, &statement, &ParameterRow::new()).await?;
     let schema = stream.schema;
     let mut writer = session
         .ingest(TableIngest {

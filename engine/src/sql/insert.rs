@@ -41,13 +41,14 @@ pub(super) struct Target {
 pub(super) async fn run(
     session: &Session,
     sql: &str,
-    insert: &Insert,
-    parameters: &Parameters,
+    insert: Box<Insert>,
+    parameters: Parameters,
 ) -> Result<Outcome, Error> {
     let context = StatementContext::new(session.engine(), session.options()).await?;
-    let (name, source) = parts(insert)?;
+    let (name, source) = parts(&insert)?;
     let target =
-        Arc::new(Target::of(&context, stored_table(name, context.database_name())?, insert)?);
+        Arc::new(Target::of(&context, stored_table(name, context.database_name())?, &insert)?);
+    let query = plain_values(source).is_none().then(|| query_of(source));
     let mut writer = session
         .ingest(TableIngest {
             database: Some(target.place.database.clone()),
@@ -58,17 +59,21 @@ pub(super) async fn run(
             nulls: Nulls::Explicit,
         })
         .await?;
-    if let Some(rows) = plain_values(source) {
-        for batch in values::batches(&context, &target, rows, parameters)? {
+    let Some(statement) = query else {
+        let work = async move {
+            let (_, source) = parts(&insert)?;
+            let Some(rows) = plain_values(source) else { return Ok(Vec::new()) };
+            values::batches(&context, &target, rows, &parameters)
+        };
+        for batch in session.engine().runtime().run(work).await? {
             writer.write(&batch).await?;
         }
-    } else {
-        let statement = query_of(source);
-        for row in 0..parameters.rows() {
-            let stream = query::start(session, sql, &statement, &parameters.row(row)?).await?;
-            target.expect_columns(stream.schema.fields().len())?;
-            write_all(&mut writer, stream.batches, |batch| target.cast(batch)).await?;
-        }
+        return finish(writer).await;
+    };
+    for row in 0..parameters.rows() {
+        let stream = query::start(session, sql, &statement, &parameters.row(row)?).await?;
+        target.expect_columns(stream.schema.fields().len())?;
+        write_all(&mut writer, stream.batches, |batch| target.cast(batch)).await?;
     }
     finish(writer).await
 }

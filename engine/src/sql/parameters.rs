@@ -1,6 +1,7 @@
 //! Values for the parameters of a statement.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use datafusion::arrow::array::ArrayRef;
 use datafusion::arrow::datatypes::DataType;
@@ -40,7 +41,7 @@ impl Parameters {
         let named = ids.iter().any(|id| is_name(id));
         let columns = if named {
             let find = |id: &String| match by_name(id) {
-                Some(index) => Ok(batch.column(index).clone()),
+                Some(index) => Ok(Arc::clone(batch.column(index))),
                 None => {
                     Err(Error::request(ErrorKind::Invalid, format!("parameter {id} has no value")))
                 }
@@ -106,7 +107,7 @@ fn wrong_number(want: usize, have: usize) -> Error {
 /// Values as DataFusion binds them, cast to the types that the statement tells of its parameters.
 pub(crate) fn bind(
     row: &ParameterRow,
-    types: &std::collections::BTreeMap<String, DataType>,
+    types: &BTreeMap<String, DataType>,
 ) -> Result<ParamValues, Error> {
     let mut bound: HashMap<String, ScalarValue> = HashMap::with_capacity(row.len());
     for (id, value) in row {
@@ -125,8 +126,6 @@ pub(crate) fn bind(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use datafusion::arrow::array::{Int64Array, StringArray};
 
     use super::*;

@@ -16,9 +16,12 @@ use crate::{Error, ErrorKind, Outcome, QueryId, Session, StatementKind, Statemen
 /// How often a statement is planned anew because the catalog moved under it.
 const PLANS_MAX: usize = 5;
 
+/// Statements up to this length are parsed where they arrive.
+const SHORT_BYTES: usize = 16 << 10;
+
 /// Parses and plans a statement without running it.
 pub(crate) async fn plan(session: &Session, sql: &str) -> Result<StatementPlan, Error> {
-    let Parsed { statement, parameters } = parse(sql)?;
+    let Parsed { statement, parameters } = parse_aside(session, sql).await?;
     let action = Action::of(statement)?;
     let kind = action.kind();
     let context = StatementContext::new(session.engine(), session.options()).await?;
@@ -62,30 +65,28 @@ pub(crate) async fn execute(
     sql: &str,
     parameters: Option<RecordBatch>,
 ) -> Result<Outcome, Error> {
-    let Parsed { statement, parameters: ids } = parse(sql)?;
+    let Parsed { statement, parameters: ids } = parse_aside(session, sql).await?;
     let action = Action::of(statement)?;
     let parameters = Parameters::new(ids, parameters)?;
     if action.kind() == StatementKind::Command && !parameters.is_empty() {
         return Err(Error::request(ErrorKind::Invalid, "this statement takes no parameters"));
     }
-    match &action {
+    match action {
         Action::Query(statement) | Action::Explain(statement) => {
             let values = parameters.single_row()?;
-            return retry_stale(|| query::run(session, sql, statement, &values)).await;
+            return retry_stale(|| query::run(session, sql, &statement, &values)).await;
         }
-        Action::Insert(insert) => {
-            return insert::run(session, sql, insert, &parameters).await;
-        }
-        Action::Delete(delete) => return delete::run(session, delete, &parameters).await,
-        Action::CreateTable(create) => return create::run(session, sql, create).await,
+        Action::Insert(insert) => return insert::run(session, sql, insert, parameters).await,
+        Action::Delete(delete) => return delete::run(session, &delete, &parameters).await,
+        Action::CreateTable(create) => return create::run(session, sql, &create).await,
         Action::Use { .. } | Action::Set { .. } | Action::Reset { .. } => {
             return set(session, action).await;
         }
-        Action::Kill { query } => return kill(session, *query),
+        Action::Kill { query } => return kill(session, query),
         Action::Checkpoint => session.engine().store().flush().await?,
         Action::Vacuum => session.engine().store().compact().await?,
         Action::CreateDatabase { .. } | Action::DropDatabase { .. } | Action::DropTable { .. } => {
-            let command = command_of(session, action)?;
+            let command = command_of(session, action).await?;
             session.engine().store().change_catalog(command).await?;
         }
         Action::ShowDatabases { .. }
@@ -99,6 +100,15 @@ pub(crate) async fn execute(
         }
     }
     Ok(Outcome::Done)
+}
+
+/// Parses a statement; a long one on the query threads, so that nothing else waits for it.
+async fn parse_aside(session: &Session, sql: &str) -> Result<Parsed, Error> {
+    if sql.len() <= SHORT_BYTES {
+        return parse(sql);
+    }
+    let sql = sql.to_owned();
+    session.engine().runtime().run(async move { parse(&sql) }).await
 }
 
 /// One `count` column: the answer of updates and commands.
@@ -129,9 +139,9 @@ where
     run().await
 }
 
-fn command_of(session: &Session, action: Action) -> Result<CatalogCommand, Error> {
-    let options = session.options();
-    let current = super::current_database(&options);
+async fn command_of(session: &Session, action: Action) -> Result<CatalogCommand, Error> {
+    let context = StatementContext::new(session.engine(), session.options()).await?;
+    let current = context.database_name();
     match action {
         Action::CreateDatabase { name, if_not_exists } => {
             Ok(CatalogCommand::CreateDatabase { name, if_not_exists })
@@ -143,10 +153,16 @@ fn command_of(session: &Session, action: Action) -> Result<CatalogCommand, Error
                     format!("database {name:?} is the one this session is in"),
                 ));
             }
+            if !if_exists {
+                context.database(&name)?;
+            }
             Ok(CatalogCommand::DropDatabase { name, if_exists })
         }
         Action::DropTable { name, if_exists } => {
             let place = super::names::stored_table(&name, current)?;
+            if !if_exists {
+                context.table(&place)?;
+            }
             Ok(CatalogCommand::DropTable { database: place.database, name: place.table, if_exists })
         }
         other => Err(Error::request(

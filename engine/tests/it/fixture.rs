@@ -21,7 +21,7 @@ pub(crate) struct Fixture {
 fn options(dir: &TempDir) -> EngineOptions {
     EngineOptions {
         store: StoreOptions { shards: 2, ..StoreOptions::new(dir.path()) },
-        query_timeout: Duration::from_secs(60),
+        query_timeout: Duration::from_mins(1),
         query_memory_bytes: 256 << 20,
         partitions: 2,
         spill_dir: None,
