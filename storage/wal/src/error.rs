@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// What a caller can do about an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// Disk full: retry later, nothing was written.
+    /// No space, or shutting down: retry later, nothing was written.
     Exhausted,
     /// A write or sync failed: pending writes are unknown, the process must end.
     Poisoned,
@@ -74,10 +74,10 @@ impl Error {
     /// What a caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::DiskFull { .. } => ErrorKind::Exhausted,
+            Self::DiskFull { .. } | Self::Closed => ErrorKind::Exhausted,
             Self::Poisoned => ErrorKind::Poisoned,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
-            Self::Conflict { .. } | Self::Closed => ErrorKind::Conflict,
+            Self::Conflict { .. } => ErrorKind::Conflict,
             Self::Io { .. } => ErrorKind::Io,
         }
     }

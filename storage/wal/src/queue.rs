@@ -91,6 +91,12 @@ impl Queue {
         self.items.is_empty() && self.committed.is_empty()
     }
 
+    /// A batch that was taken is written, or never will be.
+    pub(crate) fn ended(&mut self, bytes: u64) {
+        assert!(bytes <= self.bytes, "{bytes} bytes end of {} in the queue", self.bytes);
+        self.bytes -= bytes;
+    }
+
     /// Takes items from the front, at least one, up to about `bytes_max`. Commit positions come along only when
     /// nothing is left behind, so that none gets ahead of the entry that it names.
     pub(crate) fn take(&mut self, bytes_max: u64) -> Vec<Item> {
@@ -105,7 +111,9 @@ impl Queue {
         }
         if self.items.is_empty() {
             for (group, committed) in std::mem::take(&mut self.committed).into_values() {
-                batch.push(Item { group, kind: ItemKind::Committed(committed), done: None });
+                let item = Item { group, kind: ItemKind::Committed(committed), done: None };
+                self.bytes += item.kind.bytes();
+                batch.push(item);
             }
         }
         batch

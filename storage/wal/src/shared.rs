@@ -150,7 +150,7 @@ impl Shared {
 
     /// The batch is written, or never will be.
     pub(crate) fn batch_ended(&self, bytes: u64) {
-        self.queue.lock().bytes -= bytes;
+        self.queue.lock().ended(bytes);
         self.queue_drained.notify_all();
     }
 

@@ -23,7 +23,7 @@ fn what_was_synced_is_there_after_closing_and_opening() {
         log.save_committed(Arc::from(*b"committed")).unwrap();
         assert_eq!(read_all(&log), entries);
         wal.close().unwrap();
-        assert_eq!(append(&log, vec![entry(200, b"")]).unwrap_err().kind(), ErrorKind::Conflict);
+        assert_eq!(append(&log, vec![entry(200, b"")]).unwrap_err().kind(), ErrorKind::Exhausted);
     }
     let (wal, found) = open(&disk, dir.path());
     assert_eq!((found.bytes_torn, found.copies_mended, found.lost), (0, 0, None));

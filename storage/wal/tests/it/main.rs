@@ -1,4 +1,5 @@
 //! Integration tests of the log.
 
 mod basics;
+mod model;
 mod support;

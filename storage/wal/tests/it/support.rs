@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 
 use quorate_wal::{
-    Disk, Entry, EntryKind, Error, GroupLog, LogPosition, Recovery, Wal, WalOptions,
+    Disk, Entry, EntryKind, Error, GroupLog, LogPosition, Recovery, SyncCallback, Wal, WalOptions,
 };
 
 /// Options with small segments.
@@ -23,6 +23,13 @@ pub(crate) fn open(disk: &Arc<dyn Disk>, dir: &Path) -> (Wal, Recovery) {
     Wal::open(Arc::clone(disk), options(dir)).unwrap()
 }
 
+/// Opens a log that must be as it was left.
+pub(crate) fn open_whole(disk: &Arc<dyn Disk>, dir: &Path) -> Wal {
+    let (wal, found) = open(disk, dir);
+    assert_eq!((&found.lost, found.faulty.len(), found.quarantined.len()), (&None, 0, 0));
+    wal
+}
+
 pub(crate) fn at(index: u64) -> LogPosition {
     LogPosition { term: 1, leader: 1, index }
 }
@@ -32,9 +39,7 @@ pub(crate) fn entry(index: u64, payload: &[u8]) -> Entry {
 }
 
 /// Runs a call that takes a callback, and waits for the callback.
-pub(crate) fn synced(
-    call: impl FnOnce(quorate_wal::SyncCallback) -> Result<(), Error>,
-) -> Result<(), Error> {
+pub(crate) fn synced(call: impl FnOnce(SyncCallback) -> Result<(), Error>) -> Result<(), Error> {
     let (sender, receiver) = mpsc::channel();
     call(Box::new(move |result| sender.send(result).unwrap()))?;
     receiver.recv().expect("the callback runs")
@@ -42,6 +47,10 @@ pub(crate) fn synced(
 
 pub(crate) fn append(log: &GroupLog, entries: Vec<Entry>) -> Result<(), Error> {
     synced(|done| log.append(entries, done))
+}
+
+pub(crate) fn vote(log: &GroupLog, vote: &[u8]) -> Result<(), Error> {
+    synced(|done| log.save_vote(Arc::from(vote), done))
 }
 
 pub(crate) fn read_all(log: &GroupLog) -> Vec<Entry> {
