@@ -72,7 +72,7 @@ pub(super) fn convert(
             ColumnKind::Tag => {
                 let position = table.tags().position(|t| t.id == column.id);
                 let position = position.expect("the column is a tag of the table");
-                let text = cast(&unpacked(array)?, &DataType::Utf8View).map_err(arrow)?;
+                let text = cast(&unpacked(array)?, &DataType::Utf8View).map_err(refused)?;
                 columns.tags.push((position, text.as_string_view().clone()));
             }
             ColumnKind::Field(want) => {
@@ -91,12 +91,12 @@ pub(super) fn convert(
 impl Columns {
     fn leave_out(&mut self, rows: usize, rejected: &BTreeMap<usize, String>) -> Result<(), Error> {
         let keep: BooleanArray = (0..rows).map(|row| Some(!rejected.contains_key(&row))).collect();
-        self.time = filter(&self.time, &keep).map_err(arrow)?.as_primitive().clone();
+        self.time = filter(&self.time, &keep).map_err(refused)?.as_primitive().clone();
         for (_, tag) in &mut self.tags {
-            *tag = filter(tag, &keep).map_err(arrow)?.as_string_view().clone();
+            *tag = filter(tag, &keep).map_err(refused)?.as_string_view().clone();
         }
         for (_, field) in &mut self.fields {
-            *field = filter(field, &keep).map_err(arrow)?;
+            *field = filter(field, &keep).map_err(refused)?;
         }
         Ok(())
     }
@@ -156,14 +156,13 @@ fn series(tags: &[(usize, StringViewArray)], rows: usize) -> (Vec<SeriesKey>, Ve
             scratch.extend_from_slice(&(value.len() as u64).to_le_bytes());
             scratch.extend_from_slice(value.as_bytes());
         }
-        let number = match numbers.get(scratch.as_slice()) {
-            Some(number) => *number,
-            None => {
-                let number = u32::try_from(series.len()).expect("a chunk has fewer than 2^32 rows");
-                series.push(SeriesKey::encode(values.iter().copied()));
-                numbers.insert(scratch.clone(), number);
-                number
-            }
+        let number = if let Some(number) = numbers.get(scratch.as_slice()) {
+            *number
+        } else {
+            let number = u32::try_from(series.len()).expect("a chunk has fewer than 2^32 rows");
+            series.push(SeriesKey::encode(values.iter().copied()));
+            numbers.insert(scratch.clone(), number);
+            number
         };
         of_row.push(number);
     }
@@ -178,7 +177,7 @@ fn same(tag: &StringViewArray, a: usize, b: usize) -> bool {
 /// A dictionary's values row by row; other arrays as they are.
 fn unpacked(array: &ArrayRef) -> Result<ArrayRef, Error> {
     match array.data_type() {
-        DataType::Dictionary(_, values) => cast(array, values).map_err(arrow),
+        DataType::Dictionary(_, values) => cast(array, values).map_err(refused),
         _ => Ok(Arc::clone(array)),
     }
 }
@@ -198,10 +197,10 @@ fn values(
             let (_, values, nulls) = nanos.into_parts();
             Arc::new(TimestampNanosecondArray::new(values, nulls).with_timezone("UTC"))
         }
-        FieldType::Boolean => cast(&array, &DataType::Boolean).map_err(arrow)?,
-        FieldType::Utf8 => cast(&array, &DataType::Utf8).map_err(arrow)?,
-        FieldType::Int64 => cast(&array, &DataType::Int64).map_err(arrow)?,
-        FieldType::UInt64 => cast(&array, &DataType::UInt64).map_err(arrow)?,
+        FieldType::Boolean => cast(&array, &DataType::Boolean).map_err(refused)?,
+        FieldType::Utf8 => cast(&array, &DataType::Utf8).map_err(refused)?,
+        FieldType::Int64 => cast(&array, &DataType::Int64).map_err(refused)?,
+        FieldType::UInt64 => cast(&array, &DataType::UInt64).map_err(refused)?,
         FieldType::Float64 => exact_float(&array)?,
     };
     if converted.null_count() > array.logical_null_count() {
@@ -217,26 +216,24 @@ fn values(
 
 /// Rows that had a value before the conversion, and have none after it.
 fn lost_rows(before: &ArrayRef, after: &ArrayRef) -> Result<Vec<usize>, Error> {
-    let (before, after) = (is_null(before).map_err(arrow)?, is_null(after).map_err(arrow)?);
+    let (before, after) = (is_null(before).map_err(refused)?, is_null(after).map_err(refused)?);
     let rows = 0..before.len();
     Ok(rows.filter(|row| !before.value(*row) && after.value(*row)).collect())
 }
 
 /// Numbers as doubles; integers that are no double become null.
 fn exact_float(array: &ArrayRef) -> Result<ArrayRef, Error> {
-    let floats = cast(array, &DataType::Float64).map_err(arrow)?;
+    let floats = cast(array, &DataType::Float64).map_err(refused)?;
+    // Exact where all bits that are set lie within the 53 bits of a double.
+    let fits = |n: u64| n == 0 || 64 - n.leading_zeros() - n.trailing_zeros() <= 53;
     let exact: Float64Array = match array.data_type() {
         DataType::Int64 => {
             let ints: &Int64Array = array.as_primitive::<Int64Type>();
-            ints.unary_opt::<_, Float64Type>(|n| {
-                (n as f64 as i128 == i128::from(n)).then_some(n as f64)
-            })
+            ints.unary_opt::<_, Float64Type>(|n| fits(n.unsigned_abs()).then_some(n as f64))
         }
         DataType::UInt64 => {
             let ints: &UInt64Array = array.as_primitive::<UInt64Type>();
-            ints.unary_opt::<_, Float64Type>(|n| {
-                (n as f64 as u128 == u128::from(n)).then_some(n as f64)
-            })
+            ints.unary_opt::<_, Float64Type>(|n| fits(n).then_some(n as f64))
         }
         _ => return Ok(floats),
     };
@@ -259,10 +256,12 @@ fn nanoseconds(
     };
     // The same number of units since 1970 UTC, whatever zone they are shown in.
     let units = match array.data_type() {
-        DataType::Date32 => cast(&cast(&array, &DataType::Int32).map_err(arrow)?, &DataType::Int64),
+        DataType::Date32 => {
+            cast(&cast(&array, &DataType::Int32).map_err(refused)?, &DataType::Int64)
+        }
         _ => cast(&array, &DataType::Int64),
     };
-    let units = units.map_err(arrow)?;
+    let units = units.map_err(refused)?;
     let units = units.as_primitive::<Int64Type>();
     if factor == 1 {
         return Ok(units.clone());
@@ -278,7 +277,8 @@ fn nanoseconds(
     Ok(nanos)
 }
 
-fn arrow(error: ArrowError) -> Error {
+#[expect(clippy::needless_pass_by_value, reason = "given to map_err")]
+fn refused(error: ArrowError) -> Error {
     Error::request(ErrorKind::Invalid, format!("cannot convert the rows: {error}"))
 }
 

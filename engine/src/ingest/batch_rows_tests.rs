@@ -4,7 +4,7 @@ use arrow::array::{
     Date32Array, DictionaryArray, Int8Array, StringArray, TimestampMillisecondArray,
     TimestampSecondArray, new_null_array,
 };
-use arrow::datatypes::{Int32Type, Schema, TimestampNanosecondType};
+use arrow::datatypes::{Int32Type, TimestampNanosecondType};
 use quorate_storage::TableId;
 use quorate_storage::catalog::{Column, DatabaseId, TableOptions};
 
@@ -22,14 +22,16 @@ fn run(batch: &RecordBatch, before: &[(&str, ColumnKind)]) -> (Table, ConvertedR
         column_id_next: 0,
         changed_at: 1,
     };
-    let mut add = |table: &mut Table, name: &str, kind| {
+    let add = |table: &mut Table, name: &str, kind| {
         if table.column(name).is_none() {
             let id = ColumnId(table.column_id_next);
             table.columns.push(Column { id, name: name.to_owned(), kind });
             table.column_id_next += 1;
         }
     };
-    before.iter().for_each(|(name, kind)| add(&mut table, name, *kind));
+    for (name, kind) in before {
+        add(&mut table, name, *kind);
+    }
     let target = TableIngest {
         database: None,
         table: "t".to_owned(),
@@ -40,7 +42,9 @@ fn run(batch: &RecordBatch, before: &[(&str, ColumnKind)]) -> (Table, ConvertedR
     };
     let known = (!before.is_empty()).then(|| table.clone());
     let plan = BatchPlan::new(&batch.schema(), &target, known.as_ref()).unwrap();
-    plan.definitions().iter().for_each(|c| add(&mut table, &c.name, c.kind));
+    for column in plan.definitions() {
+        add(&mut table, &column.name, column.kind);
+    }
     let rows = convert(batch, &plan, &table, Nulls::Absent).unwrap();
     (table, rows)
 }

@@ -7,6 +7,7 @@ use arrow::record_batch::RecordBatch;
 use quorate_storage::batch::{Nulls, ValidBatch};
 use quorate_storage::catalog::{Catalog, CatalogCommand, Table, TableOptions};
 use quorate_storage::{WriteOptions, WriteReceipt};
+use tokio::task::JoinHandle;
 
 use super::batch_plan::BatchPlan;
 use super::batch_rows::convert;
@@ -77,6 +78,8 @@ pub struct ColumnsWriter {
     key: Option<String>,
     options: WriteOptions,
     chunks: u32,
+    /// The chunk that is being written, while the next one is converted.
+    pending: Option<JoinHandle<Result<WriteReceipt, quorate_storage::Error>>>,
     rows_seen: u64,
     report: ColumnsReport,
 }
@@ -113,6 +116,7 @@ impl Session {
             target,
             options: WriteOptions { level: options.write_level, ..WriteOptions::default() },
             chunks: 0,
+            pending: None,
             rows_seen: 0,
             report: ColumnsReport::default(),
         })
@@ -120,8 +124,9 @@ impl Session {
 }
 
 impl ColumnsWriter {
-    /// Writes one batch. The first one makes the table where needed, also if it has no rows. Under the session's
-    /// idempotency key, a retry must bring the same batches.
+    /// Writes one batch. The first one makes the table where needed, also if it has no rows. A failure of its last rows
+    /// is told by the next call: they are being written while the next batch comes. Under the session's idempotency
+    /// key, a retry must bring the same batches.
     pub async fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
         let digest = self.key.as_ref().map(|_| digest(batch)).transpose()?;
         let first = self.rows_seen;
@@ -149,8 +154,9 @@ impl ColumnsWriter {
         Ok(())
     }
 
-    /// What was done.
-    pub async fn finish(self) -> Result<ColumnsReport, Error> {
+    /// Waits for the last rows. What was done.
+    pub async fn finish(mut self) -> Result<ColumnsReport, Error> {
+        self.settle().await?;
         Ok(self.report)
     }
 
@@ -227,7 +233,19 @@ impl ColumnsWriter {
             ..self.options.clone()
         };
         self.chunks += 1;
-        let receipt = self.engine.store().write(rows, &options).await?;
+        // One after another: where keys repeat, the later row wins.
+        self.settle().await?;
+        let store = self.engine.store().clone();
+        self.pending = Some(tokio::spawn(async move { store.write(rows, &options).await }));
+        Ok(())
+    }
+
+    /// Waits for the chunk on its way, and reports it.
+    async fn settle(&mut self) -> Result<(), Error> {
+        let Some(pending) = self.pending.take() else { return Ok(()) };
+        let receipt = pending.await.map_err(|e| {
+            Error::request(ErrorKind::Internal, format!("a write ended without an answer: {e}"))
+        })??;
         for shard in &receipt.shards {
             self.report.rows += shard.accepted;
             if shard.rejected > 0 {

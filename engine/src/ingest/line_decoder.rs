@@ -301,15 +301,14 @@ impl<'a> Decoder<'a> {
                 Some(_) => return Err(LineProblem::AfterValue(shown(&rest[at..]))),
             }
         }
-        let time = match timestamp(rest, at)? {
-            Some(time) => self.rules.precision.to_nanos(time).ok_or_else(|| {
-                let unit = self.rules.precision.unit();
-                LineProblem::TimeOutOfRange(format!("{time}{unit}"))
-            })?,
-            None => {
-                self.untimed = true;
-                self.rules.now
-            }
+        let time = if let Some(time) = timestamp(rest, at)? {
+            let precision = self.rules.precision;
+            precision
+                .to_nanos(time)
+                .ok_or_else(|| LineProblem::TimeOutOfRange(format!("{time}{}", precision.unit())))?
+        } else {
+            self.untimed = true;
+            self.rules.now
         };
         table.decoded.series_of_row.push(place.series);
         table.decoded.times.push(time);

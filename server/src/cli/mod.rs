@@ -30,7 +30,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a node
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Run SQL: one statement, a file, or a prompt
     Sql(SqlArgs),
     /// Load files into a table (not supported yet)
@@ -95,7 +95,7 @@ pub(crate) fn run() -> ExitCode {
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let later = |name: &str| fail(format_args!("`quorate {name}` is not supported yet"));
     match cli.command {
-        Command::Serve(arguments) => serve::run(arguments, matches.subcommand_matches("serve")),
+        Command::Serve(arguments) => serve::run(*arguments, matches.subcommand_matches("serve")),
         Command::Sql(arguments) => sql::run(arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Repair(arguments) => repair::run(&arguments),

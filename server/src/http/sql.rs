@@ -96,7 +96,7 @@ async fn rows(mut query: QueryStream, form: Form) -> Result<Response, HttpError>
     // What fails at once still has a status of its own.
     let first = match query.batches.next().await {
         Some(Ok(batch)) => Some(batch),
-        Some(Err(error)) => return Err(HttpError::invalid(error.to_string())),
+        Some(Err(error)) => return Err(quorate_engine::Error::from(error).into()),
         None => None,
     };
     let sending = Sending { query, writer, done: first.is_none(), first };
@@ -138,7 +138,8 @@ impl Sending {
     }
 }
 
-/// `/query` of InfluxDB 1: clients make their database by it before they write. Nothing else of InfluxQL is taken.
+/// `/query` of InfluxDB 1: clients make their database by it before they write. Nothing else of its
+/// language is taken.
 pub(super) async fn query_v1(
     State(door): State<Arc<Door>>,
     method: Method,

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
@@ -140,75 +141,45 @@ impl Settings {
         let data_dir = g.data_dir.or(f.data_dir).ok_or(SettingsError::NoDataDir)?;
         let mut r = Resolver { matches, list: Vec::new() };
         let mib = |n: u64| ByteSize(n << 20);
-        let seconds = |n: u64| Span(std::time::Duration::from_secs(n));
         let local = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let seconds = |n: u64| Span(Duration::from_secs(n));
+        let (text, info) = (LogFormat::Text, "info".to_owned());
+        macro_rules! take {
+            ($name:ident, $default:expr, $what:literal) => {
+                r.take(stringify!($name), $what, (g.$name, f.$name, $default))
+            };
+        }
         let settings = Self {
-            flight_addr: r.take(
-                "flight_addr",
-                "where Flight SQL is served",
-                (g.flight_addr, f.flight_addr, local(50051)),
+            flight_addr: take!(flight_addr, local(50051), "where Flight SQL is served"),
+            http_addr: take!(http_addr, local(8086), "where HTTP is served"),
+            max_body: take!(max_body, mib(64), "largest body of a write, decoded"),
+            log_format: take!(log_format, text, "form of the log: text or json"),
+            log_filter: take!(log_filter, info, "what is logged"),
+            memory_limit: take!(
+                memory_limit,
+                half_of_memory(),
+                "memory of queries, memtables and caches together"
             ),
-            http_addr: r.take(
-                "http_addr",
-                "where HTTP is served",
-                (g.http_addr, f.http_addr, local(8086)),
+            query_timeout: take!(query_timeout, seconds(300), "how long a query may run"),
+            query_partitions: take!(
+                query_partitions,
+                0,
+                "streams per scan and operator; 0 is one per core"
             ),
-            max_body: r.take(
-                "max_body",
-                "largest body of a write, decoded",
-                (g.max_body, f.max_body, mib(64)),
+            write_deadline: take!(
+                write_deadline,
+                seconds(30),
+                "how long a write may wait for its shards"
             ),
-            log_format: r.take(
-                "log_format",
-                "form of the log: text or json",
-                (g.log_format, f.log_format, LogFormat::Text),
+            flush_size: take!(flush_size, mib(64), "memtable of a shard that is flushed"),
+            flush_log_size: take!(flush_log_size, mib(1024), "log that makes memtables be flushed"),
+            flush_age: take!(
+                flush_age,
+                seconds(600),
+                "age of a row in a memtable that makes it be flushed"
             ),
-            log_filter: r.take(
-                "log_filter",
-                "what is logged",
-                (g.log_filter, f.log_filter, "info".to_owned()),
-            ),
-            memory_limit: r.take(
-                "memory_limit",
-                "memory of queries, memtables and caches together",
-                (g.memory_limit, f.memory_limit, half_of_memory()),
-            ),
-            query_timeout: r.take(
-                "query_timeout",
-                "how long a query may run",
-                (g.query_timeout, f.query_timeout, seconds(300)),
-            ),
-            query_partitions: r.take(
-                "query_partitions",
-                "streams per scan and operator; 0 is one per core",
-                (g.query_partitions, f.query_partitions, 0),
-            ),
-            write_deadline: r.take(
-                "write_deadline",
-                "how long a write may wait for its shards",
-                (g.write_deadline, f.write_deadline, seconds(30)),
-            ),
-            flush_size: r.take(
-                "flush_size",
-                "memtable of a shard that is flushed",
-                (g.flush_size, f.flush_size, mib(64)),
-            ),
-            flush_log_size: r.take(
-                "flush_log_size",
-                "log that makes memtables be flushed",
-                (g.flush_log_size, f.flush_log_size, mib(1024)),
-            ),
-            flush_age: r.take(
-                "flush_age",
-                "age of a row in a memtable that makes it be flushed",
-                (g.flush_age, f.flush_age, seconds(600)),
-            ),
-            wal_segment_size: r.take(
-                "wal_segment_size",
-                "size of a file of the log",
-                (g.wal_segment_size, f.wal_segment_size, mib(64)),
-            ),
-            shards: r.take("shards", "shards of a new data directory", (g.shards, f.shards, 8)),
+            wal_segment_size: take!(wal_segment_size, mib(64), "size of a file of the log"),
+            shards: take!(shards, 8, "shards of a new data directory"),
             data_dir,
             list: r.list,
         };

@@ -1,5 +1,7 @@
 //! The binary from outside: its HTTP door, its command line, its start and its end.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
+
 mod node;
 
 mod command_line;

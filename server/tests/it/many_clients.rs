@@ -22,9 +22,8 @@ fn parallel_writers_lose_nothing_and_share_syncs() {
             let (node, stored) = (&node, &stored);
             scope.spawn(move || {
                 for request in 0..requests {
-                    let lines: String = (0..20)
-                        .map(|i| format!("p,c={client} f={i}i {}\n", request * 20 + i + 1))
-                        .collect();
+                    let line = |i| format!("p,c={client} f={i}i {}\n", request * 20 + i + 1);
+                    let lines = (0..20).map(line).collect::<Vec<_>>().concat();
                     node.write(&lines);
                     stored.fetch_add(20, Ordering::Relaxed);
                 }

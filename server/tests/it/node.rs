@@ -163,7 +163,7 @@ impl Drop for Node {
 fn agent() -> ureq::Agent {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
-        .timeout_global(Some(Duration::from_secs(60)))
+        .timeout_global(Some(Duration::from_mins(1)))
         .accept_encoding("identity")
         .build()
         .into()
@@ -179,7 +179,7 @@ fn answer(mut answer: Response<ureq::Body>) -> Answer {
 /// Polls something about a real process, for a minute at most.
 #[expect(clippy::disallowed_methods, reason = "a real process needs the real clock")]
 pub(crate) fn wait_for<T>(mut poll: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     loop {
         if let Some(found) = poll() {
             return found;
