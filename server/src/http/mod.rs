@@ -29,3 +29,4 @@ mod metrics;
 mod probes;
 
 pub(crate) use door::{Door, DoorOptions};
+pub(crate) use rows::{Form, RowsWriter};

@@ -21,7 +21,7 @@ use arrow::json::writer::{
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     /// One list of objects.
     Json,
     /// One object per line.
@@ -34,7 +34,7 @@ pub(super) enum Form {
 
 impl Form {
     /// The content type.
-    pub(super) fn content_type(self) -> &'static str {
+    pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::Json => "application/json",
             Self::Lines => "application/x-ndjson",
@@ -52,7 +52,7 @@ enum Writer {
 }
 
 /// Writes the batches of one result.
-pub(super) struct RowsWriter {
+pub(crate) struct RowsWriter {
     schema: SchemaRef,
     writer: Writer,
     csv: Shared,
@@ -60,7 +60,7 @@ pub(super) struct RowsWriter {
 
 impl RowsWriter {
     /// A writer for rows of this schema.
-    pub(super) fn new(form: Form, schema: &Schema) -> Result<Self, ArrowError> {
+    pub(crate) fn new(form: Form, schema: &Schema) -> Result<Self, ArrowError> {
         let distinct = matches!(form, Form::Json | Form::Lines);
         let schema = Arc::new(plain_schema(schema, distinct));
         let csv = Shared::default();
@@ -84,7 +84,7 @@ impl RowsWriter {
     }
 
     /// Adds a batch.
-    pub(super) fn batch(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
+    pub(crate) fn batch(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
         let columns: Result<Vec<ArrayRef>, ArrowError> = batch
             .columns()
             .iter()
@@ -104,7 +104,7 @@ impl RowsWriter {
     }
 
     /// Ends the result.
-    pub(super) fn finish(&mut self) -> Result<(), ArrowError> {
+    pub(crate) fn finish(&mut self) -> Result<(), ArrowError> {
         match &mut self.writer {
             Writer::Json(writer) => writer.finish(),
             Writer::Lines(writer) => writer.finish(),
@@ -114,7 +114,7 @@ impl RowsWriter {
     }
 
     /// The bytes written since the last call.
-    pub(super) fn take(&mut self) -> Vec<u8> {
+    pub(crate) fn take(&mut self) -> Vec<u8> {
         match &mut self.writer {
             Writer::Json(writer) => std::mem::take(writer.get_mut()),
             Writer::Lines(writer) => std::mem::take(writer.get_mut()),

@@ -1,0 +1,293 @@
+//! What a session has changed, and who holds it between two calls.
+//!
+//! A Flight SQL connection is no connection: its calls may reach different nodes. So what `SET`, `USE` and
+//! `SetSessionOptions` change is held by the client, in a signed cookie. A client that keeps no cookies but brings the
+//! bearer token of our handshake has it held by this node, under the token's id. For any other client there is no place
+//! to hold it, and `SET` is refused with an error that names the call headers.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use prost::Message;
+use quorate_engine::SessionOptions;
+use quorate_storage::{ReadLevel, ShardId, ShardReceipt, WriteLevel};
+
+use crate::message::{ReadLevelKind, ReadLevelState, ReceiptState, SessionState, WriteLevelState};
+use crate::seal::{Purpose, Seal};
+
+/// Name of the cookie.
+const COOKIE: &str = "quorate_session";
+
+/// Database and time zone of a session that says nothing of them.
+pub(crate) const DATABASE: &str = "main";
+pub(crate) const TIMEZONE: &str = "UTC";
+
+/// Id of a bearer token.
+pub(crate) type TokenId = [u8; 16];
+
+/// Who holds the state of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// The client, by a cookie that it has brought.
+    Cookie,
+    /// This node, for the bearer of a token.
+    Token(TokenId),
+    /// Nobody.
+    Nobody,
+}
+
+impl SessionState {
+    /// All that matters of these options, the defaults by name, so that a call with other headers can make them again.
+    pub(crate) fn of(options: &SessionOptions) -> Self {
+        Self {
+            database: options.database.clone().or_else(|| Some(DATABASE.to_owned())),
+            timezone: options.timezone.clone().or_else(|| Some(TIMEZONE.to_owned())),
+            query_timeout_ms: options.query_timeout.map(millis),
+            read_level: Some(read_level_state(&options.read_level)),
+            write_level: Some(write_level_state(options.write_level)),
+        }
+    }
+
+    /// Puts the state over these options.
+    pub(crate) fn apply(&self, options: &mut SessionOptions) {
+        if let Some(database) = &self.database {
+            options.database = Some(database.clone());
+        }
+        if let Some(timezone) = &self.timezone {
+            options.timezone = Some(timezone.clone());
+        }
+        if let Some(ms) = self.query_timeout_ms {
+            options.query_timeout = Some(Duration::from_millis(ms));
+        }
+        if let Some(level) = &self.read_level {
+            options.read_level = read_level(level);
+        }
+        if let Some(level) = self.write_level {
+            options.write_level = if level == WriteLevelState::All as i32 {
+                WriteLevel::All
+            } else {
+                WriteLevel::Quorum
+            };
+        }
+    }
+
+    /// Takes over what a statement changed; what it left alone stays as it was, not written down.
+    pub(crate) fn record(&mut self, before: &SessionOptions, after: &SessionOptions) {
+        if before.database != after.database {
+            self.database.clone_from(&after.database);
+        }
+        if before.timezone != after.timezone {
+            self.timezone.clone_from(&after.timezone);
+        }
+        if before.query_timeout != after.query_timeout {
+            self.query_timeout_ms = after.query_timeout.map(millis);
+        }
+        if before.read_level != after.read_level {
+            self.read_level = Some(read_level_state(&after.read_level));
+        }
+        if before.write_level != after.write_level {
+            self.write_level = Some(write_level_state(after.write_level));
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn write_level_state(level: WriteLevel) -> i32 {
+    match level {
+        WriteLevel::Quorum => WriteLevelState::Quorum as i32,
+        WriteLevel::All => WriteLevelState::All as i32,
+    }
+}
+
+fn read_level_state(level: &ReadLevel) -> ReadLevelState {
+    match level {
+        ReadLevel::Linearizable => {
+            ReadLevelState { kind: ReadLevelKind::Linearizable as i32, receipts: vec![] }
+        }
+        ReadLevel::Local => ReadLevelState { kind: ReadLevelKind::Local as i32, receipts: vec![] },
+        ReadLevel::Session(receipts) => ReadLevelState {
+            kind: ReadLevelKind::Session as i32,
+            receipts: receipts
+                .iter()
+                .map(|r| ReceiptState { shard: r.shard.0, term: r.term, index: r.index })
+                .collect(),
+        },
+    }
+}
+
+fn read_level(state: &ReadLevelState) -> ReadLevel {
+    match state.kind() {
+        ReadLevelKind::Linearizable => ReadLevel::Linearizable,
+        ReadLevelKind::Local => ReadLevel::Local,
+        ReadLevelKind::Session => ReadLevel::Session(state.receipts.iter().map(receipt).collect()),
+    }
+}
+
+/// Only the place in the log matters to a read.
+fn receipt(state: &ReceiptState) -> ShardReceipt {
+    ShardReceipt {
+        shard: ShardId(state.shard),
+        term: state.term,
+        index: state.index,
+        accepted: 0,
+        rejected: 0,
+        reason: None,
+        duplicate: false,
+    }
+}
+
+/// The value of a `set-cookie` header that holds the state.
+pub(crate) fn cookie(seal: &Seal, state: &SessionState) -> String {
+    let sealed = seal.close(Purpose::Cookie, &state.encode_to_vec());
+    format!("{COOKIE}={}; Path=/; HttpOnly", BASE64_URL_SAFE_NO_PAD.encode(sealed))
+}
+
+/// The value of a `set-cookie` header that ends the session.
+pub(crate) fn cookie_gone() -> String {
+    format!("{COOKIE}=; Path=/; HttpOnly; Max-Age=0")
+}
+
+/// The state in a `cookie` header. One that another cluster signed, or nobody, is as good as none.
+pub(crate) fn from_cookie(seal: &Seal, header: &str) -> Option<SessionState> {
+    header.split(';').find_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        if name != COOKIE {
+            return None;
+        }
+        let sealed = BASE64_URL_SAFE_NO_PAD.decode(value.trim_matches('"')).ok()?;
+        SessionState::decode(seal.open(Purpose::Cookie, &sealed)?).ok()
+    })
+}
+
+/// A bearer token.
+pub(crate) fn token(seal: &Seal, id: &TokenId) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(seal.close(Purpose::Token, id))
+}
+
+/// The id of a bearer token that a node of this cluster gave; `None` for any other.
+pub(crate) fn from_token(seal: &Seal, token: &str) -> Option<TokenId> {
+    let sealed = BASE64_URL_SAFE_NO_PAD.decode(token.trim()).ok()?;
+    seal.open(Purpose::Token, &sealed)?.try_into().ok()
+}
+
+/// A map that forgets its oldest keys, so that clients that come and go do not fill memory.
+#[derive(Debug)]
+pub(crate) struct BoundedMap<K, V> {
+    values: HashMap<K, V>,
+    order: VecDeque<K>,
+    keys_max: usize,
+}
+
+impl<K: Clone + Eq + Hash, V: Clone> BoundedMap<K, V> {
+    /// An empty map of at most so many keys.
+    pub(crate) fn new(keys_max: usize) -> Self {
+        Self { values: HashMap::new(), order: VecDeque::new(), keys_max }
+    }
+
+    /// A copy of the value.
+    pub(crate) fn get(&self, key: &K) -> Option<V> {
+        self.values.get(key).cloned()
+    }
+
+    /// Sets the value.
+    pub(crate) fn insert(&mut self, key: K, value: V) {
+        if self.values.insert(key.clone(), value).is_none() {
+            self.order.push_back(key);
+        }
+        while self.values.len() > self.keys_max || self.order.len() > 2 * self.keys_max {
+            let Some(oldest) = self.order.pop_front() else { break };
+            self.values.remove(&oldest);
+        }
+    }
+
+    /// Removes the key.
+    pub(crate) fn remove(&mut self, key: &K) {
+        if self.values.remove(key).is_some() {
+            self.order.retain(|k| k != key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seal() -> Seal {
+        Seal::new(&[1; 32])
+    }
+
+    #[test]
+    fn a_cookie_brings_the_state_back() {
+        let state = SessionState {
+            database: Some("größe; x=y".into()),
+            timezone: Some("Europe/Berlin".into()),
+            query_timeout_ms: Some(1500),
+            read_level: Some(ReadLevelState {
+                kind: ReadLevelKind::Session as i32,
+                receipts: vec![ReceiptState { shard: 3, term: 1, index: 99 }],
+            }),
+            write_level: Some(WriteLevelState::All as i32),
+        };
+        let header = cookie(&seal(), &state);
+        let pair = header.split(';').next().unwrap();
+        let brought = format!("other=1; {pair}; more=2");
+        assert_eq!(from_cookie(&seal(), &brought), Some(state));
+    }
+
+    #[test]
+    fn a_cookie_of_another_cluster_is_none() {
+        let header = cookie(&Seal::new(&[2; 32]), &SessionState::default());
+        assert_eq!(from_cookie(&seal(), header.split(';').next().unwrap()), None);
+        assert_eq!(from_cookie(&seal(), "quorate_session=; x"), None);
+        assert_eq!(from_cookie(&seal(), ""), None);
+    }
+
+    #[test]
+    fn a_token_brings_its_id_back() {
+        let id = [9; 16];
+        assert_eq!(from_token(&seal(), &token(&seal(), &id)), Some(id));
+        assert_eq!(from_token(&seal(), "apiv3_something-else"), None);
+    }
+
+    #[test]
+    fn options_survive_the_way_through_a_state() {
+        let options = SessionOptions {
+            database: Some("d".into()),
+            timezone: Some("+02:00".into()),
+            read_level: ReadLevel::Local,
+            write_level: WriteLevel::All,
+            query_timeout: Some(Duration::from_secs(7)),
+            ..SessionOptions::default()
+        };
+        let mut made = SessionOptions::default();
+        SessionState::of(&options).apply(&mut made);
+        assert_eq!(format!("{made:?}"), format!("{options:?}"));
+    }
+
+    #[test]
+    fn only_what_changed_is_recorded() {
+        let before = SessionOptions { database: Some("d".into()), ..SessionOptions::default() };
+        let after = SessionOptions { timezone: Some("UTC".into()), ..before.clone() };
+        let mut state = SessionState::default();
+        state.record(&before, &after);
+        assert_eq!(state, SessionState { timezone: Some("UTC".into()), ..SessionState::default() });
+    }
+
+    #[test]
+    fn a_bounded_map_forgets_its_oldest_key() {
+        let mut map = BoundedMap::new(2);
+        for key in 1..=3 {
+            map.insert(key, key * 10);
+        }
+        assert_eq!((map.get(&1), map.get(&2), map.get(&3)), (None, Some(20), Some(30)));
+        map.remove(&2);
+        map.insert(4, 40);
+        assert_eq!((map.get(&3), map.get(&4)), (Some(30), Some(40)));
+    }
+}
