@@ -53,9 +53,9 @@ pub enum Error {
     Group {
         /// Which: `shard 3`, or `metadata`.
         shard: String,
-        /// Why.
+        /// Why; shared by the writes of one entry.
         #[source]
-        source: quorate_consensus::Error,
+        source: std::sync::Arc<quorate_consensus::Error>,
     },
     /// Limits on memory, bytes in flight, or disk.
     #[error("{0}")]
@@ -69,6 +69,17 @@ pub enum Error {
     /// The log failed.
     #[error("the write-ahead log failed")]
     Log(#[from] quorate_wal::Error),
+    /// The disk failed under a manifest.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was attempted.
+        action: &'static str,
+        /// On which file or directory.
+        path: std::path::PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
     /// The data directory cannot be used.
     #[error("data directory {}: {what}", path.display())]
     DataDir {
@@ -105,6 +116,10 @@ impl Error {
                 Raft::Fatal => ErrorKind::Corrupt,
                 Raft::Exhausted => ErrorKind::Exhausted,
             },
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                ErrorKind::Exhausted
+            }
+            Self::Io { .. } => ErrorKind::Internal,
             Self::Exhausted(_) => ErrorKind::Exhausted,
             Self::Corrupt(_) => ErrorKind::Corrupt,
             Self::Segment(e) => match e.kind() {

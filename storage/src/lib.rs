@@ -2,13 +2,16 @@
 
 pub mod batch;
 pub mod catalog;
+mod cluster;
 pub mod compaction;
 mod error;
+mod manifest;
 pub mod memtable;
 #[cfg(test)]
 mod model_tests;
 mod rows;
 pub mod scan;
+mod shard;
 mod store;
 pub mod version;
 

@@ -51,6 +51,16 @@ impl RowBatch {
         })
     }
 
+    /// The rows of a sorted batch with a time not below `start`. Without a copy when that is all of them.
+    pub(crate) fn since(self, start: i64) -> Result<Option<Self>, Error> {
+        let Some(range) = self.time_range() else { return Ok(None) };
+        if range.start >= start {
+            return Ok(Some(self));
+        }
+        let parts = self.cut(|_, time| time >= start)?;
+        Ok(parts.into_iter().find_map(|(kept, rows)| kept.then_some(rows)))
+    }
+
     /// Cuts by a function of series number and time.
     fn cut<P: Ord + Copy>(
         self,

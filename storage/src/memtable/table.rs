@@ -125,6 +125,44 @@ impl Memtable {
         Arc::new(FrozenMemtable { parts: parts.collect(), log_index_min, log_index_max })
     }
 
+    /// As [`Memtable::freeze`], but the parts in `keep` stay in here (their log range begins where it did), and are
+    /// returned as they are at this index.
+    pub fn freeze_but(
+        &mut self,
+        log_index_max: u64,
+        keep: &BTreeSet<(TableId, i64)>,
+    ) -> (Arc<FrozenMemtable>, Vec<SlicePart>) {
+        let frozen = self.freeze(log_index_max);
+        if keep.is_empty() {
+            return (frozen, Vec::new());
+        }
+        let (kept, parts): (Vec<_>, Vec<_>) = frozen
+            .parts
+            .iter()
+            .cloned()
+            .partition(|part| keep.contains(&(part.table, part.slice_start)));
+        for part in &kept {
+            self.restore(part.clone());
+        }
+        let (log_index_min, log_index_max) = (frozen.log_index_min, frozen.log_index_max);
+        (Arc::new(FrozenMemtable { parts, log_index_min, log_index_max }), kept)
+    }
+
+    /// The smallest parts (table and slice), each below `part_bytes_max`, all together below `bytes_max`.
+    pub fn small_parts(&self, part_bytes_max: u64, bytes_max: u64) -> Vec<(TableId, i64)> {
+        let sizes = self.slices.iter().map(|(key, tiers)| (tiers.bytes(), *key));
+        let mut small: Vec<_> = sizes.filter(|(bytes, _)| *bytes < part_bytes_max).collect();
+        small.sort_unstable();
+        let mut total = 0;
+        let fits = small.into_iter().take_while(|(bytes, _)| {
+            total += bytes;
+            total <= bytes_max
+        });
+        let mut keys: Vec<_> = fits.map(|(_, key)| key).collect();
+        keys.sort_unstable();
+        keys
+    }
+
     /// The rows of a table as they are now, in slices that may hold rows in `time`.
     pub fn view(&self, table: TableId, time: TimeRange) -> MemtableView {
         let slices = self.slices.range((table, i64::MIN)..=(table, i64::MAX));

@@ -10,12 +10,13 @@ use super::schema::column_field;
 use super::series::{Selection, Wanted, cut_ranges};
 use super::source::{Origin, Source};
 use super::{
-    ScanCounters, ScanPartition, ScanRequest, ScanStatistics, ShardRows, TableView, TimeRange,
+    ScanCounters, ScanPartition, ScanRequest, ScanStatistics, SeriesFilter, ShardRows, TableView,
+    TimeRange,
 };
 use crate::catalog::Table;
 use crate::rows::{Hiding, Layout};
 use crate::version::Tombstone;
-use crate::{ColumnId, ColumnKind, Error, FieldType};
+use crate::{ColumnId, ColumnKind, Error, FieldType, SeriesKey};
 
 /// A planned scan.
 #[derive(Debug)]
@@ -72,6 +73,20 @@ pub(super) fn plan(view: &TableView, request: ScanRequest) -> Result<TableScan, 
     let partitions =
         partitions.map(|(wanted, rows)| ScanPartition::new(Arc::clone(&plan), wanted, rows));
     Ok(TableScan { schema, partitions: partitions.collect(), statistics, counters })
+}
+
+/// The series that a filter keeps and that may have rows in `time`, ascending.
+pub(super) fn matching_series(
+    view: &TableView,
+    time: TimeRange,
+    filter: &dyn SeriesFilter,
+) -> Result<Vec<SeriesKey>, Error> {
+    let counters = ScanCounters::default();
+    let mut sources = Vec::new();
+    for (number, shard) in view.shards().iter().enumerate() {
+        prune(shard, number, time, &counters, &mut sources);
+    }
+    Ok(Selection::select(&sources, view.table(), filter)?.into_keys())
 }
 
 /// What the wanted columns are made of.

@@ -187,6 +187,11 @@ impl Selection {
         Ok(())
     }
 
+    /// The series that were kept, ascending.
+    pub(super) fn into_keys(self) -> Vec<SeriesKey> {
+        self.keys
+    }
+
     /// Number of series that were kept.
     pub(super) fn kept(&self) -> u64 {
         self.keys.len() as u64

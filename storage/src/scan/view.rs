@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use quorate_segment::SegmentReader;
 
-use super::plan::plan;
-use super::{ScanRequest, TableScan};
-use crate::Error;
+use super::plan::{matching_series, plan};
+use super::{ScanRequest, SeriesFilter, TableScan, TimeRange};
 use crate::catalog::Table;
 use crate::memtable::MemtableView;
 use crate::version::{LiveSegment, SegmentPin, Tombstone};
+use crate::{Error, SeriesKey};
 
 /// A live segment whose file is open, and stays.
 #[derive(Clone, Debug)]
@@ -59,6 +59,14 @@ impl TableView {
     /// By shard.
     pub(super) fn shards(&self) -> &[ShardRows] {
         &self.shards
+    }
+    /// The series that a filter keeps and that may have rows in `time`, ascending. Reads directories, no rows.
+    pub(crate) fn series(
+        &self,
+        time: TimeRange,
+        filter: &dyn SeriesFilter,
+    ) -> Result<Vec<SeriesKey>, Error> {
+        matching_series(self, time, filter)
     }
     /// Prunes, and splits what is left. Reads directories, no rows.
     pub fn scan(&self, request: ScanRequest) -> Result<TableScan, Error> {

@@ -1,0 +1,181 @@
+//! The data directory: what is where, whose it is, and that one process alone uses it.
+//!
+//! ```text
+//! LOCK                        held (flock) while a process uses the directory
+//! node.json                   format version, cluster id, node id
+//! wal/                        the node's shared log
+//! meta/manifest/              Raft snapshots of the metadata group
+//! shards/<n>/manifest/        manifests of shard n: <index>.manifest, the newest two
+//! shards/<n>/segments/        its segments, <BLAKE3>.parquet
+//! ```
+//!
+//! `node.json` is the first file that is made: synced under a temporary name, renamed, and the directory synced. A
+//! crash before the rename leaves an empty directory in all but the lock; a log or shards without `node.json` are
+//! somebody else's and refused.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use quorate_wal::{Disk, DiskLock, OpenMode};
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::store::ShardId;
+
+/// Newest format of the directory that this version reads and the one that it writes.
+pub(crate) const FORMAT: u32 = 1;
+
+/// Whose directory it is. Identities are 128 random bits, hexadecimal in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NodeIdentity {
+    /// The cluster.
+    pub(crate) cluster: u128,
+    /// The node.
+    pub(crate) node: u128,
+}
+
+#[derive(Serialize, Deserialize)]
+struct NodeFile {
+    format: u32,
+    cluster: String,
+    node: String,
+}
+
+/// An open data directory.
+#[derive(Debug)]
+pub(crate) struct DataDir {
+    disk: Arc<dyn Disk>,
+    root: PathBuf,
+    identity: NodeIdentity,
+    lock: Mutex<Option<Box<dyn DiskLock>>>,
+}
+
+impl DataDir {
+    /// Locks the directory and reads whose it is; makes a new one where nothing is.
+    pub(crate) fn open(disk: Arc<dyn Disk>, root: &Path) -> Result<Self, Error> {
+        let refuse = |what: String| Error::DataDir { path: root.to_path_buf(), what };
+        disk.create_dir_all(root).map_err(|e| refuse(format!("cannot be made: {e}")))?;
+        let lock = disk.lock(&root.join("LOCK")).map_err(|e| {
+            refuse(match e.kind() {
+                io::ErrorKind::WouldBlock => "is in use by another process".to_owned(),
+                io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+                    format!("is not writable: {e}")
+                }
+                _ => format!("cannot be locked: {e}"),
+            })
+        })?;
+        let path = root.join("node.json");
+        let there = disk.exists(&path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
+        let identity = if there {
+            let bytes = read_file(&*disk, &path)
+                .map_err(|e| refuse(format!("node.json cannot be read: {e}")))?;
+            parse(&bytes).map_err(refuse)?
+        } else {
+            if disk.exists(&root.join("wal")).unwrap_or(true) {
+                return Err(refuse("holds a log but no node.json".to_owned()));
+            }
+            let identity = NodeIdentity { cluster: rand::random(), node: rand::random() };
+            let file = NodeFile {
+                format: FORMAT,
+                cluster: format!("{:032x}", identity.cluster),
+                node: format!("{:032x}", identity.node),
+            };
+            let mut text = serde_json::to_vec_pretty(&file)
+                .map_err(|e| Error::Internal(format!("node.json: {e}")))?;
+            text.push(b'\n');
+            write_file(&*disk, root, "node.json", &text)
+                .map_err(|e| refuse(format!("is not writable: {e}")))?;
+            identity
+        };
+        Ok(Self { disk, root: root.to_path_buf(), identity, lock: Mutex::new(Some(lock)) })
+    }
+
+    /// Lets other processes use it.
+    pub(crate) fn release(&self) {
+        *self.lock.lock() = None;
+    }
+
+    /// Whose it is.
+    pub(crate) fn identity(&self) -> NodeIdentity {
+        self.identity
+    }
+
+    /// The disk that it is on.
+    pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    /// Itself.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The log.
+    pub(crate) fn wal(&self) -> PathBuf {
+        self.root.join("wal")
+    }
+
+    /// The metadata group's snapshots.
+    pub(crate) fn meta(&self) -> PathBuf {
+        self.root.join("meta").join("manifest")
+    }
+
+    /// A shard's manifests.
+    pub(crate) fn manifests(&self, shard: ShardId) -> PathBuf {
+        self.root.join("shards").join(shard.0.to_string()).join("manifest")
+    }
+
+    /// A shard's segments.
+    pub(crate) fn segments(&self, shard: ShardId) -> PathBuf {
+        self.root.join("shards").join(shard.0.to_string()).join("segments")
+    }
+}
+
+fn parse(bytes: &[u8]) -> Result<NodeIdentity, String> {
+    // The version first: a newer format may have other fields.
+    let value: serde_json::Value =
+        serde_json::from_slice(bytes).map_err(|e| format!("node.json is damaged: {e}"))?;
+    let format = value.get("format").and_then(serde_json::Value::as_u64);
+    match format {
+        Some(f) if f > u64::from(FORMAT) => {
+            return Err(format!("has format {f}; this version reads up to {FORMAT}"));
+        }
+        Some(_) => {}
+        None => return Err("node.json is damaged: it names no format".to_owned()),
+    }
+    let file: NodeFile =
+        serde_json::from_value(value).map_err(|e| format!("node.json is damaged: {e}"))?;
+    let id = |text: &str| {
+        u128::from_str_radix(text, 16).map_err(|e| format!("node.json is damaged: {e}"))
+    };
+    Ok(NodeIdentity { cluster: id(&file.cluster)?, node: id(&file.node)? })
+}
+
+/// All of a small file.
+pub(crate) fn read_file(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
+    let file = disk.open(path, OpenMode::Read)?;
+    let len = usize::try_from(file.len()?).map_err(io::Error::other)?;
+    let mut bytes = vec![0; len];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+/// Makes or replaces `dir/name` in one step: after a crash the file is the old one or the new one, whole.
+pub(crate) fn write_file(disk: &dyn Disk, dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let (path, temporary) = (dir.join(name), dir.join(format!("{name}.tmp")));
+    if disk.exists(&temporary)? {
+        disk.remove(&temporary)?;
+    }
+    let file = disk.open(&temporary, OpenMode::CreateNew)?;
+    let written = file.write_all_at(bytes, 0).and_then(|()| file.sync_data());
+    drop(file);
+    if let Err(e) = written {
+        // Space that a failed write holds is given back; the error that counts is the first.
+        let _ = disk.remove(&temporary);
+        return Err(e);
+    }
+    disk.rename(&temporary, &path)?;
+    disk.sync_dir(dir)
+}

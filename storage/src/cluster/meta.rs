@@ -1,0 +1,293 @@
+//! The state machine of the metadata group: catalog, routing, cluster key.
+//!
+//! Small and rarely changed, so every manifest holds all of it. Readers take the published [`MetaState`] without a lock
+//! on apply. A new table gets its first routing record by the same entry that makes it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use quorate_consensus::{Applied, Fatal, Snapshot, StateMachine};
+use serde::{Deserialize, Serialize};
+
+use super::Routing;
+use crate::catalog::{Catalog, CatalogCommand, CatalogReply};
+use crate::manifest::{Manifest, ManifestStore};
+use crate::store::ShardId;
+use crate::{Error, LogPosition};
+
+/// Version of the encoding of commands and state; the first byte of both.
+const META_VERSION: u8 = 1;
+
+/// What an entry of the metadata group asks for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum MetaCommand {
+    /// The first entry of a cluster; a later one changes nothing.
+    Bootstrap {
+        /// Signs handles and tickets.
+        cluster_key: [u8; 32],
+        /// Number of shards.
+        shards: u32,
+    },
+    /// Changes the catalog.
+    Catalog(CatalogCommand),
+}
+
+/// What it did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum MetaReply {
+    /// The cluster is bootstrapped.
+    Done,
+    /// The catalog's answer.
+    Catalog(CatalogReply),
+}
+
+/// The metadata as of one log position. Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MetaState {
+    /// Databases, tables, columns.
+    pub(crate) catalog: Arc<Catalog>,
+    /// Which shard holds what.
+    pub(crate) routing: Arc<Routing>,
+    /// Signs handles and tickets; `None` before the bootstrap.
+    pub(crate) cluster_key: Option<[u8; 32]>,
+}
+
+impl MetaState {
+    /// Applies the command of log entry `index`; pure.
+    fn apply(&mut self, index: u64, command: MetaCommand) -> MetaReply {
+        match command {
+            MetaCommand::Bootstrap { cluster_key, shards } => {
+                if self.cluster_key.is_none() {
+                    self.cluster_key = Some(cluster_key);
+                    let shards = (0..shards).map(ShardId).collect();
+                    self.routing = Arc::new(Routing { shards, ..Routing::default() });
+                    Arc::make_mut(&mut self.catalog).apply(
+                        index,
+                        CatalogCommand::CreateDatabase {
+                            name: "main".to_owned(),
+                            if_not_exists: true,
+                        },
+                    );
+                }
+                MetaReply::Done
+            }
+            MetaCommand::Catalog(command) => {
+                let reply = Arc::make_mut(&mut self.catalog).apply(index, command);
+                if let CatalogReply::Changed { .. } = reply {
+                    self.follow_catalog(index, &reply);
+                }
+                MetaReply::Catalog(reply)
+            }
+        }
+    }
+
+    /// Makes the routing record of a new table, and forgets those of dropped ones.
+    fn follow_catalog(&mut self, epoch: u64, reply: &CatalogReply) {
+        if let CatalogReply::Changed { table: Some(id), .. } = reply
+            && let Some(table) = self.catalog.tables.get(id)
+        {
+            if !self.routing.tables.contains_key(id) {
+                let options = &table.options;
+                Arc::make_mut(&mut self.routing).add_table(
+                    epoch,
+                    *id,
+                    options.time_slice_ns,
+                    options.spread,
+                );
+            }
+            return;
+        }
+        let catalog = &self.catalog;
+        if self.routing.tables.keys().any(|t| !catalog.tables.contains_key(t)) {
+            Arc::make_mut(&mut self.routing).tables.retain(|t, _| catalog.tables.contains_key(t));
+        }
+    }
+}
+
+/// A command as it goes into the log.
+pub(crate) fn encode(command: &MetaCommand) -> Result<Bytes, Error> {
+    postcard::to_extend(command, vec![META_VERSION])
+        .map(Bytes::from)
+        .map_err(|e| Error::Internal(format!("cannot encode a metadata command: {e}")))
+}
+
+/// Reads what [`encode`] (or the manifest's body) holds.
+fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
+    match bytes.split_first() {
+        Some((&META_VERSION, body)) => postcard::from_bytes(body).map_err(|e| e.to_string()),
+        Some((version, _)) => Err(format!("version {version} is newer than {META_VERSION}")),
+        None => Err("no bytes".to_owned()),
+    }
+}
+
+/// A reply from the log.
+pub(crate) fn decode_reply(bytes: &[u8]) -> Result<MetaReply, Error> {
+    postcard::from_bytes(bytes)
+        .map_err(|e| Error::Internal(format!("cannot decode a metadata reply: {e}")))
+}
+
+#[derive(Debug)]
+struct Progress {
+    state: MetaState,
+    applied: Option<LogPosition>,
+    membership: Bytes,
+    /// The newest manifest and its hash.
+    durable: Option<(Manifest, [u8; 32])>,
+    commands_since: u64,
+}
+
+/// The metadata group's state machine and its manifests.
+#[derive(Debug)]
+pub(crate) struct MetaMachine {
+    manifests: ManifestStore,
+    progress: Mutex<Progress>,
+    published: RwLock<MetaState>,
+    /// Serialises the writing of manifests.
+    writing: Mutex<()>,
+}
+
+impl MetaMachine {
+    /// Loads the newest readable manifest. `purged` is the last position that the log no longer holds.
+    pub(crate) fn open(
+        manifests: ManifestStore,
+        purged: Option<LogPosition>,
+    ) -> Result<Self, Error> {
+        let loaded = manifests.load()?;
+        for (path, what) in &loaded.damaged {
+            tracing::error!("metadata manifest {} {what}", path.display());
+        }
+        let newest = loaded.manifests.into_iter().next();
+        let covered = newest.as_ref().map(|(m, _)| m.position);
+        if purged > covered {
+            return Err(Error::Corrupt(
+                "the metadata group has no readable manifest that its log goes on from; restore \
+                 meta/manifest from a backup"
+                    .to_owned(),
+            ));
+        }
+        let mut progress = Progress {
+            state: MetaState::default(),
+            applied: None,
+            membership: Bytes::new(),
+            durable: None,
+            commands_since: 0,
+        };
+        if let Some((manifest, hash)) = newest {
+            progress.state = decode(&manifest.body)
+                .map_err(|e| Error::Corrupt(format!("the metadata manifest: {e}")))?;
+            progress.applied = Some(manifest.position);
+            progress.membership = manifest.membership.clone();
+            progress.durable = Some((manifest, hash));
+        }
+        let published = RwLock::new(progress.state.clone());
+        Ok(Self { manifests, progress: Mutex::new(progress), published, writing: Mutex::new(()) })
+    }
+
+    /// The metadata as applied here.
+    pub(crate) fn state(&self) -> MetaState {
+        self.published.read().clone()
+    }
+
+    /// Commands applied since the newest manifest.
+    pub(crate) fn commands_since_manifest(&self) -> u64 {
+        self.progress.lock().commands_since
+    }
+
+    /// Writes a manifest of what is applied now; blocks on the disk. Returns the position that the log may be purged
+    /// up to, if anything was applied since the last one.
+    pub(crate) fn checkpoint(&self) -> Result<Option<LogPosition>, Error> {
+        let _writing = self.writing.lock();
+        let (manifest, commands) = {
+            let progress = self.progress.lock();
+            let Some(position) = progress.applied else { return Ok(None) };
+            if progress.durable.as_ref().is_some_and(|(m, _)| m.position >= position) {
+                return Ok(None);
+            }
+            let body = postcard::to_extend(&progress.state, vec![META_VERSION])
+                .map_err(|e| Error::Internal(format!("cannot encode metadata: {e}")))?;
+            let manifest = Manifest {
+                group: 0,
+                position,
+                membership: progress.membership.clone(),
+                previous: progress.durable.as_ref().map(|(_, hash)| *hash),
+                body: body.into(),
+            };
+            (manifest, progress.commands_since)
+        };
+        let hash = self.manifests.write(&manifest)?;
+        let position = manifest.position;
+        let mut progress = self.progress.lock();
+        progress.durable = Some((manifest, hash));
+        progress.commands_since -= commands;
+        Ok(Some(position))
+    }
+
+    fn fatal(what: String) -> Fatal {
+        Fatal { what, source: None }
+    }
+}
+
+#[async_trait::async_trait]
+impl StateMachine for MetaMachine {
+    async fn durable(&self) -> Result<Snapshot, Fatal> {
+        let progress = self.progress.lock();
+        Ok(progress.durable.as_ref().map_or_else(Snapshot::default, |(manifest, _)| Snapshot {
+            position: Some(manifest.position),
+            membership: manifest.membership.clone(),
+            manifest: manifest.body.clone(),
+        }))
+    }
+
+    async fn apply(&self, entries: Vec<Applied>) -> Result<Vec<Bytes>, Fatal> {
+        let mut progress = self.progress.lock();
+        let mut replies = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let reply = match &entry.command {
+                None => Bytes::new(),
+                Some(bytes) => {
+                    let command: MetaCommand = decode(bytes).map_err(|e| {
+                        Self::fatal(format!("metadata entry {}: {e}", entry.position.index))
+                    })?;
+                    let reply = progress.state.apply(entry.position.index, command);
+                    progress.commands_since += 1;
+                    postcard::to_stdvec(&reply)
+                        .map_err(|e| Self::fatal(format!("cannot encode a reply: {e}")))?
+                        .into()
+                }
+            };
+            if let Some(membership) = entry.membership {
+                progress.membership = membership;
+            }
+            progress.applied = Some(entry.position);
+            replies.push(reply);
+        }
+        *self.published.write() = progress.state.clone();
+        Ok(replies)
+    }
+
+    async fn install(&self, snapshot: Snapshot) -> Result<(), Fatal> {
+        let state: MetaState = decode(&snapshot.manifest).map_err(Self::fatal)?;
+        let Some(position) = snapshot.position else { return Ok(()) };
+        let manifest = Manifest {
+            group: 0,
+            position,
+            membership: snapshot.membership.clone(),
+            previous: None,
+            body: snapshot.manifest,
+        };
+        let _writing = self.writing.lock();
+        let hash = self
+            .manifests
+            .write(&manifest)
+            .map_err(|e| Fatal { what: e.to_string(), source: Some(Box::new(e)) })?;
+        let mut progress = self.progress.lock();
+        progress.state = state;
+        progress.applied = Some(position);
+        progress.membership = snapshot.membership;
+        progress.durable = Some((manifest, hash));
+        progress.commands_since = 0;
+        *self.published.write() = progress.state.clone();
+        Ok(())
+    }
+}

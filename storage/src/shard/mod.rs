@@ -1,0 +1,29 @@
+//! One shard: a Raft group whose state machine holds rows.
+//!
+//! ```text
+//! proposer ─▶ log ─▶ machine.apply ─▶ state ─▶ jobs ─▶ build ─▶ install ─▶ manifest
+//!  coalesces          decodes          decides            files     version
+//! ```
+
+mod budget;
+mod build;
+mod command;
+mod dedup;
+mod jobs;
+mod machine;
+mod proposer;
+mod recover;
+mod replica;
+mod state;
+
+pub(crate) use budget::Budget;
+pub(crate) use command::{
+    Command, CompactCommand, DeleteCommand, RejectReason, Reply, StoredResult, TableRecord,
+    WriteItem, WriteKey, WriteOutcome, WritePart,
+};
+pub(crate) use dedup::DedupRecord;
+pub(crate) use jobs::{JobSlots, run_compactions, run_flushes};
+pub(crate) use machine::{MemtableLimits, ShardFiles, ShardMachine};
+pub(crate) use proposer::Submission;
+pub(crate) use recover::{needs_repair, recover};
+pub(crate) use replica::{Shard, group_of};

@@ -1,0 +1,271 @@
+//! [`Store`]: the handle that the engine holds, and what stands behind it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use quorate_consensus::Group;
+use quorate_segment::TableId;
+use quorate_wal::{Disk, Wal};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{
+    Delete, ReadLevel, SegmentStatus, ShardId, StoreOptions, StoreStatus, TableStatus,
+    WriteOptions, WriteReceipt,
+};
+use crate::Error;
+use crate::batch::ValidBatch;
+use crate::catalog::{Catalog, CatalogCommand, CatalogReply};
+use crate::cluster::{
+    DataDir, MetaCommand, MetaMachine, MetaReply, MetaState, decode_reply, encode_meta,
+};
+use crate::scan::{TableView, TimeRange};
+use crate::shard::{Budget, Shard};
+
+/// A shard of this node.
+#[derive(Debug)]
+pub(super) enum Slot {
+    /// It runs.
+    Running(Arc<Shard>),
+    /// It refuses service until an operator has looked; the others run.
+    Refused(String),
+}
+
+/// What all handles share.
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) options: StoreOptions,
+    pub(super) dir: DataDir,
+    pub(super) wal: Wal,
+    pub(super) meta_group: Group,
+    pub(super) meta: Arc<MetaMachine>,
+    pub(super) shards: BTreeMap<ShardId, Slot>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) rows_accepted: AtomicU64,
+    /// Why the process must end, once it must.
+    pub(super) failure: watch::Sender<Option<String>>,
+    /// Wakes maintenance.
+    pub(super) maintain: Arc<Notify>,
+    pub(super) cancel: CancellationToken,
+    pub(super) tasks: TaskTracker,
+}
+
+impl Inner {
+    /// A shard that runs, or why it does not.
+    pub(super) fn shard(&self, id: ShardId) -> Result<&Arc<Shard>, Error> {
+        match self.shards.get(&id) {
+            Some(Slot::Running(shard)) => match shard.stopped() {
+                None => Ok(shard),
+                Some(why) => Err(Error::Corrupt(format!("shard {} has stopped: {why}", id.0))),
+            },
+            Some(Slot::Refused(why)) => Err(Error::Corrupt(why.clone())),
+            None => Err(Error::Internal(format!("shard {} is not on this node", id.0))),
+        }
+    }
+
+    /// The shards that run.
+    pub(super) fn running(&self) -> impl Iterator<Item = &Arc<Shard>> {
+        self.shards.values().filter_map(|slot| match slot {
+            Slot::Running(shard) => Some(shard),
+            Slot::Refused(_) => None,
+        })
+    }
+
+    /// An error of the metadata group.
+    pub(super) fn meta_error(source: quorate_consensus::Error) -> Error {
+        Error::Group { shard: "the metadata group".to_owned(), source: Arc::new(source) }
+    }
+
+    /// Proposes to the metadata group.
+    pub(super) async fn propose_meta(&self, command: &MetaCommand) -> Result<MetaReply, Error> {
+        let bytes = encode_meta(command)?;
+        let (_, reply) = self
+            .meta_group
+            .propose(bytes, self.options.write_deadline)
+            .await
+            .map_err(Self::meta_error)?;
+        decode_reply(&reply)
+    }
+}
+
+impl Inner {
+    /// Stops maintenance, jobs and queues.
+    pub(super) fn stop_tasks(&self) {
+        self.cancel.cancel();
+        for shard in self.running() {
+            shard.machine().cancelled.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop_tasks();
+    }
+}
+
+/// The store of one node. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(super) inner: Arc<Inner>,
+}
+
+impl Store {
+    /// Opens a data directory, or makes a new one: log, metadata group, shards; replays what no manifest covers. Ready
+    /// to read and write on return.
+    pub async fn open(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<Self, Error> {
+        super::open::open(disk, options).await
+    }
+
+    /// Stops groups and jobs in order and releases the directory. Memtables stay in the log.
+    pub async fn close(&self) -> Result<(), Error> {
+        super::open::close(&self.inner).await
+    }
+
+    /// Resolves when a failed write or sync makes all that is pending unknown: the process must then end (exit status
+    /// 74) and read the disk anew. The text says what failed.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.inner.failure.subscribe();
+        loop {
+            if let Some(what) = failure.borrow_and_update().clone() {
+                return what;
+            }
+            if failure.changed().await.is_err() {
+                // The sender lives as long as this handle does.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// The key that this cluster signs handles and tickets with; kept by the metadata group, the same on every node.
+    pub fn cluster_key(&self) -> [u8; 32] {
+        self.inner.meta.state().cluster_key.expect("open returns after the bootstrap")
+    }
+
+    /// The catalog as applied on this node.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.meta_state().catalog
+    }
+
+    pub(super) fn meta_state(&self) -> MetaState {
+        self.inner.meta.state()
+    }
+
+    /// The catalog after a metadata read index.
+    pub async fn catalog_linearizable(&self) -> Result<Arc<Catalog>, Error> {
+        self.inner
+            .meta_group
+            .read_index(self.inner.options.write_deadline)
+            .await
+            .map_err(Inner::meta_error)?;
+        Ok(self.catalog())
+    }
+
+    /// Changes the catalog. On return [`Store::catalog`] has the change. A rejection is an error.
+    pub async fn change_catalog(&self, command: CatalogCommand) -> Result<CatalogReply, Error> {
+        let drops = matches!(
+            command,
+            CatalogCommand::DropDatabase { .. } | CatalogCommand::DropTable { .. }
+        );
+        let reply = self.inner.propose_meta(&MetaCommand::Catalog(command)).await?;
+        match reply {
+            MetaReply::Catalog(CatalogReply::Rejected(rejection)) => Err(Error::Catalog(rejection)),
+            MetaReply::Catalog(reply) => {
+                if drops && matches!(reply, CatalogReply::Changed { .. }) {
+                    // The metadata group has the tombstone; a shard that cannot be told now is told by maintenance.
+                    self.tell_dropped(Duration::from_secs(2)).await;
+                }
+                Ok(reply)
+            }
+            MetaReply::Done => Err(Error::Internal("a catalog command had no reply".to_owned())),
+        }
+    }
+
+    /// Routes and writes a batch; returns once every shard has committed and applied its part.
+    pub async fn write(
+        &self,
+        batch: ValidBatch,
+        options: &WriteOptions,
+    ) -> Result<WriteReceipt, Error> {
+        self.write_all(vec![batch], options).await
+    }
+
+    /// As [`Store::write`], for several batches of one request (one table each): one entry per shard.
+    pub async fn write_all(
+        &self,
+        batches: Vec<ValidBatch>,
+        options: &WriteOptions,
+    ) -> Result<WriteReceipt, Error> {
+        super::write::write_all(self, batches, options).await
+    }
+
+    /// The time of a keyed request whose rows have none: `proposed` the first time, the same one ever after.
+    pub async fn time_of_key(&self, key: &str, proposed: i64) -> Result<i64, Error> {
+        super::write::time_of_key(self, key, proposed).await
+    }
+
+    /// Deletes by time range and series. `rejected` of the receipt counts nothing; rows deleted are not counted.
+    pub async fn delete(
+        &self,
+        delete: Delete,
+        options: &WriteOptions,
+    ) -> Result<WriteReceipt, Error> {
+        super::write::delete(self, delete, options).await
+    }
+
+    /// A view of one table over all shards that may hold rows of it in `time`.
+    pub async fn view(
+        &self,
+        table: TableId,
+        time: TimeRange,
+        level: &ReadLevel,
+    ) -> Result<TableView, Error> {
+        super::read::view(self, table, time, level).await
+    }
+
+    /// Flushes the memtables of all shards and waits until the files are durable. For tests and `CHECKPOINT`.
+    pub async fn flush(&self) -> Result<(), Error> {
+        super::maintenance::flush_all(&self.inner).await
+    }
+
+    /// Compacts until nothing is left to do. For tests and maintenance.
+    pub async fn compact(&self) -> Result<(), Error> {
+        super::maintenance::compact_all(&self.inner).await
+    }
+
+    /// Segments of the current versions, by shard.
+    pub fn segments(&self) -> Vec<SegmentStatus> {
+        self.inner.running().flat_map(|shard| shard.segments()).collect()
+    }
+
+    /// What is known of one table without reading it.
+    pub fn table_status(&self, table: TableId) -> TableStatus {
+        let mut status = TableStatus::default();
+        for shard in self.inner.running() {
+            shard.add_table_status(table, &mut status);
+        }
+        status
+    }
+
+    /// Counters.
+    pub fn status(&self) -> StoreStatus {
+        StoreStatus {
+            wal: self.inner.wal.status(),
+            shards: self.inner.running().map(|shard| shard.status()).collect(),
+            rows_accepted: self.inner.rows_accepted.load(Ordering::Relaxed),
+            writes_waiting: self.inner.budget.waiting(),
+        }
+    }
+
+    /// Whether every local group has a leader and has caught up.
+    pub fn ready(&self) -> bool {
+        self.inner.meta_group.leader().is_some()
+            && self.inner.shards.values().all(|slot| match slot {
+                Slot::Running(shard) => shard.ready(),
+                Slot::Refused(_) => false,
+            })
+    }
+}

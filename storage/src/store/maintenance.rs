@@ -1,0 +1,231 @@
+//! Maintenance: what a leader proposes on its own, and what every node clears up.
+//!
+//! | trigger | what it does |
+//! |---|---|
+//! | a memtable is full, old, or memory is tight | flush of that shard |
+//! | the log is too large | flush of the groups that hold its oldest part, then their log is purged |
+//! | segments to merge | compaction, one at a time per shard |
+//! | a table's retention has moved on | `Expire` in every shard that holds the table |
+//! | a table was dropped and a shard was not told | told again |
+//! | manifests name replaced segments and nothing is written | a flush, so that the files can go |
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use quorate_segment::TableId;
+use quorate_wal::GroupId;
+use tokio::time::{Instant, timeout};
+
+use super::core::{Inner, Store};
+use crate::Error;
+use crate::compaction::Config;
+use crate::shard::{Command, Shard, group_of};
+
+/// How often the triggers are looked at when nothing wakes maintenance.
+const TICK: Duration = Duration::from_millis(250);
+/// How often retention is looked at.
+const RETENTION_EVERY: Duration = Duration::from_secs(30);
+/// Commands of the metadata group after which it writes a manifest.
+const META_COMMANDS_MAX: u64 = 1_000;
+/// How long replaced segments may stay before a flush is made for their sake.
+const REPLACED_AFTER: Duration = Duration::from_secs(5);
+/// How long a flush or compaction that somebody waits for may take.
+const JOB_DEADLINE: Duration = Duration::from_secs(600);
+
+/// Starts the task; it ends when the store closes.
+pub(super) fn start(store: &Store) {
+    // The task holds no handle of the store's: dropping the last one ends it.
+    let inner = Arc::downgrade(&store.inner);
+    let cancel = store.inner.cancel.clone();
+    let wake = Arc::clone(&store.inner.maintain);
+    store.inner.tasks.spawn(async move {
+        let mut rounds = Rounds::default();
+        loop {
+            tokio::select! {
+                () = cancel.cancelled() => return,
+                () = wake.notified() => {}
+                () = tokio::time::sleep(TICK) => {}
+            }
+            let Some(inner) = inner.upgrade() else { return };
+            let store = Store { inner };
+            tokio::select! {
+                () = store.inner.cancel.cancelled() => return,
+                () = rounds.run(&store) => {}
+            }
+        }
+    });
+}
+
+/// What maintenance remembers between rounds.
+#[derive(Debug, Default)]
+struct Rounds {
+    retention_at: Option<Duration>,
+    replaced_since: BTreeMap<GroupId, Duration>,
+}
+
+impl Rounds {
+    async fn run(&mut self, store: &Store) {
+        let inner = &store.inner;
+        for shard in inner.running() {
+            if let Err(e) = self.tend(inner, shard).await {
+                tracing::warn!("maintenance of shard {} is tried again: {e}", shard.id().0);
+            }
+        }
+        if let Err(e) = tend_meta(inner).await {
+            tracing::warn!("maintenance of the metadata group is tried again: {e}");
+        }
+        let now = inner.options.clock.monotonic();
+        if self.retention_at.is_none_or(|at| now.saturating_sub(at) >= RETENTION_EVERY) {
+            self.retention_at = Some(now);
+            store.tell_dropped(inner.options.write_deadline).await;
+            if let Err(e) = expire(store).await {
+                tracing::warn!("retention is tried again: {e}");
+            }
+        }
+    }
+
+    /// One shard: flush, log, compaction.
+    async fn tend(&mut self, inner: &Inner, shard: &Arc<Shard>) -> Result<(), Error> {
+        if !shard.leads() {
+            return Ok(());
+        }
+        let options = &inner.options;
+        let group = group_of(shard.id());
+        let held = inner.wal.bytes_held_by(group);
+        let log_is_large = held > options.flush_log_bytes;
+        let active = shard.active_bytes();
+        let due = active >= options.flush_bytes
+            || shard.active_age() >= options.flush_age
+            || (inner.budget.is_tight() && active > options.flush_bytes / 8);
+        if (due && shard.may_freeze()) || (log_is_large && !shard.flush_pending()) {
+            shard.propose_flush(true, options.write_deadline).await?;
+        }
+        if log_is_large {
+            shard.purge_log(true).await?;
+        }
+        if self.replaced_for_long(inner, shard) && !shard.flush_pending() {
+            shard.propose_flush(true, options.write_deadline).await?;
+        }
+        shard.propose_compaction(&Config::default(), options.write_deadline).await?;
+        Ok(())
+    }
+
+    /// Whether manifests have named replaced segments for a while, without a write that would lead to a flush.
+    fn replaced_for_long(&mut self, inner: &Inner, shard: &Shard) -> bool {
+        let group = group_of(shard.id());
+        if !shard.machine().holds_replaced() || shard.active_age() > Duration::ZERO {
+            self.replaced_since.remove(&group);
+            return false;
+        }
+        let now = inner.options.clock.monotonic();
+        let since = *self.replaced_since.entry(group).or_insert(now);
+        let long = now.saturating_sub(since) >= REPLACED_AFTER;
+        if long {
+            self.replaced_since.remove(&group);
+        }
+        long
+    }
+}
+
+/// The metadata group: a manifest now and then, so that its log can go.
+async fn tend_meta(inner: &Inner) -> Result<(), Error> {
+    let log_is_large = inner.wal.bytes_held_by(GroupId(0)) > inner.options.flush_log_bytes;
+    if inner.meta.commands_since_manifest() < META_COMMANDS_MAX && !log_is_large {
+        return Ok(());
+    }
+    let meta = Arc::clone(&inner.meta);
+    let position = tokio::task::spawn_blocking(move || meta.checkpoint())
+        .await
+        .map_err(|e| Error::Internal(format!("a checkpoint panicked: {e}")))??;
+    match position {
+        Some(position) => {
+            inner.meta_group.snapshot_moved(position).await.map_err(Inner::meta_error)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Proposes the watermarks that are due. They are rounded down to a 64th of the retention, so that a long one does not
+/// move every time somebody looks.
+async fn expire(store: &Store) -> Result<(), Error> {
+    let inner = &store.inner;
+    let now = inner.options.clock.now_nanos();
+    let catalog = store.catalog();
+    for table in catalog.tables.values() {
+        let Some(retention) = table.options.retention_ns else { continue };
+        let step = (retention / 64).max(1);
+        let before = now.saturating_sub(retention).div_euclid(step).saturating_mul(step);
+        for shard in inner.running().filter(|shard| shard.leads()) {
+            if is_due(shard, table.id, before) {
+                let command = Command::Expire { table: table.id, before };
+                shard.propose(&command, inner.options.write_deadline).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn is_due(shard: &Shard, table: TableId, before: i64) -> bool {
+    let live = shard.machine().live();
+    live.state.tables.contains_key(&table)
+        && live.state.version.expired_before(table).is_none_or(|have| have < before)
+}
+
+/// [`Store::flush`].
+pub(super) async fn flush_all(inner: &Inner) -> Result<(), Error> {
+    try_join_all(inner.running().map(|shard| flush(inner, shard))).await?;
+    Ok(())
+}
+
+async fn flush(inner: &Inner, shard: &Arc<Shard>) -> Result<(), Error> {
+    let position = shard.propose_flush(false, inner.options.write_deadline).await?;
+    let durable = || shard.machine().manifest_position().is_some_and(|at| at >= position);
+    wait_for(shard, durable).await
+}
+
+/// [`Store::compact`].
+pub(super) async fn compact_all(inner: &Inner) -> Result<(), Error> {
+    try_join_all(inner.running().map(|shard| compact(inner, shard))).await?;
+    Ok(())
+}
+
+async fn compact(inner: &Inner, shard: &Arc<Shard>) -> Result<(), Error> {
+    let idle = || shard.machine().live().state.compactions.is_empty();
+    loop {
+        wait_for(shard, idle).await?;
+        if !shard.propose_compaction(&Config::full(), inner.options.write_deadline).await? && idle()
+        {
+            return Ok(());
+        }
+    }
+}
+
+/// Waits for a job of a shard; fails when jobs cannot be done now.
+async fn wait_for(shard: &Shard, done: impl Fn() -> bool + Send + Sync) -> Result<(), Error> {
+    let machine = shard.machine();
+    let until = Instant::now() + JOB_DEADLINE;
+    loop {
+        let installed = machine.installed.notified();
+        tokio::pin!(installed);
+        installed.as_mut().enable();
+        if done() {
+            return Ok(());
+        }
+        if let Some(why) = machine.stopped() {
+            return Err(Error::Corrupt(format!("shard {} has stopped: {why}", shard.id().0)));
+        }
+        if machine.failing.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(Error::Exhausted(format!(
+                "shard {} cannot write its files now; they are written once there is space",
+                shard.id().0
+            )));
+        }
+        if Instant::now() >= until {
+            return Err(Error::Exhausted(format!("shard {} is not done yet", shard.id().0)));
+        }
+        // Manifests are written after the install that wakes this, and wake nobody.
+        let _ = timeout(Duration::from_millis(20), installed).await;
+    }
+}

@@ -1,0 +1,119 @@
+//! Read views: after a read index (or a receipt), what every shard holds of a table.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use quorate_segment::TableId;
+
+use super::core::Inner;
+use super::{ReadLevel, ShardId, Store};
+use crate::Error;
+use crate::catalog::Table;
+use crate::scan::{ShardRows, TableView, TimeRange};
+use crate::shard::Shard;
+
+/// How often a session's read looks whether its receipt was applied.
+const SESSION_POLL: Duration = Duration::from_millis(2);
+
+/// [`Store::view`].
+pub(super) async fn view(
+    store: &Store,
+    table: TableId,
+    time: TimeRange,
+    level: &ReadLevel,
+) -> Result<TableView, Error> {
+    let inner = &store.inner;
+    let deadline = inner.options.write_deadline;
+    if *level == ReadLevel::Linearizable {
+        inner.meta_group.read_index(deadline).await.map_err(Inner::meta_error)?;
+    }
+    let meta = store.meta_state();
+    let record = meta.catalog.tables.get(&table).ok_or(Error::NoTable(table))?;
+    let shards = meta.routing.shards_of(table, time);
+    let rows = shards.into_iter().map(|id| rows_of(store, id, record, time, level));
+    let rows = try_join_all(rows).await?;
+    Ok(TableView::new(Arc::clone(record), rows))
+}
+
+/// A view of one shard after a read index, for finding what a delete is about.
+pub(super) async fn view_of(
+    store: &Store,
+    id: ShardId,
+    table: TableId,
+    deadline: Duration,
+) -> Result<TableView, Error> {
+    let shard = store.inner.shard(id)?;
+    shard.read_index(deadline).await?;
+    let meta = store.meta_state();
+    let record = meta.catalog.tables.get(&table).ok_or(Error::NoTable(table))?;
+    let rows = take(shard, record, TimeRange::ALL)?;
+    Ok(TableView::new(Arc::clone(record), vec![rows]))
+}
+
+/// What one shard holds, as fresh as the level asks for.
+async fn rows_of(
+    store: &Store,
+    id: ShardId,
+    table: &Table,
+    time: TimeRange,
+    level: &ReadLevel,
+) -> Result<ShardRows, Error> {
+    let shard = store.inner.shard(id)?;
+    let deadline = store.inner.options.write_deadline;
+    match level {
+        ReadLevel::Linearizable => {
+            shard.read_index(deadline).await?;
+        }
+        ReadLevel::Session(receipts) => {
+            let index = receipts.iter().filter(|r| r.shard == id).map(|r| r.index).max();
+            if let Some(index) = index {
+                wait_applied(shard, index, deadline).await?;
+            }
+        }
+        ReadLevel::Local => {}
+    }
+    take(shard, table, time)
+}
+
+/// Waits until an entry is applied here.
+async fn wait_applied(shard: &Shard, index: u64, deadline: Duration) -> Result<(), Error> {
+    let applied = || shard.machine().live().state.applied.is_some_and(|p| p.index >= index);
+    let wait = async {
+        while !applied() {
+            tokio::time::sleep(SESSION_POLL).await;
+        }
+    };
+    tokio::time::timeout(deadline, wait).await.map_err(|_| {
+        Error::Exhausted(format!(
+            "shard {} has not applied entry {index} within {deadline:?}; retry",
+            shard.id().0
+        ))
+    })
+}
+
+/// Takes the view. Refused when the shard holds rows of a newer catalog than the table's record: plan again.
+fn take(shard: &Shard, table: &Table, time: TimeRange) -> Result<ShardRows, Error> {
+    let live = shard.machine().live();
+    let state = &live.state;
+    if state.tables.get(&table.id).is_some_and(|t| t.changed_at > table.changed_at) {
+        return Err(Error::Stale { what: "the table" });
+    }
+    if state.version.dropped.contains(&table.id) {
+        return Err(Error::NoTable(table.id));
+    }
+    let frozen = state.flushes.values().map(|f| f.frozen.view(table.id, time));
+    let memtables = frozen.chain([state.active.view(table.id, time)]);
+    let segments = state.version.of_table(table.id, time).map(|segment| {
+        live.files
+            .get(&segment.meta.file_hash)
+            .map(Arc::clone)
+            .ok_or_else(|| Error::Internal(format!("{} is not open", segment.file_name())))
+    });
+    Ok(ShardRows {
+        memtables: memtables.filter(|m| !m.is_empty()).collect(),
+        segments: segments.collect::<Result<_, Error>>()?,
+        tombstones: state.version.tombstones_of(table.id).map(Arc::clone).collect(),
+        expired_before: state.version.expired_before(table.id),
+    })
+}

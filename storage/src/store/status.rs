@@ -1,0 +1,70 @@
+//! What the store tells of itself, for system tables and metrics.
+
+use std::sync::Arc;
+
+use super::ShardId;
+use crate::LogPosition;
+
+/// One segment, for `system.segments`.
+#[derive(Clone, Debug)]
+pub struct SegmentStatus {
+    /// Its shard.
+    pub shard: ShardId,
+    /// Start of its time slice, ns.
+    pub slice_start: i64,
+    /// The job that made it.
+    pub job: LogPosition,
+    /// Compaction level: 0 is a flush.
+    pub level: u32,
+    /// What the manifest keeps.
+    pub meta: Arc<quorate_segment::SegmentMeta>,
+}
+
+/// One table, for `system.tables`.
+#[derive(Clone, Debug, Default)]
+pub struct TableStatus {
+    /// Rows in segments and memtables before deduplication.
+    pub rows: u64,
+    /// Bytes in segments.
+    pub bytes: u64,
+    /// Segments.
+    pub segments: u64,
+    /// Rows in memtables.
+    pub memtable_rows: u64,
+    /// Earliest time, ns.
+    pub time_min: Option<i64>,
+    /// Latest time, ns.
+    pub time_max: Option<i64>,
+}
+
+/// One shard.
+#[derive(Clone, Debug)]
+pub struct ShardStatus {
+    /// Which.
+    pub shard: ShardId,
+    /// Raft.
+    pub group: quorate_consensus::GroupStatus,
+    /// Bytes in the active and frozen memtables.
+    pub memtable_bytes: u64,
+    /// Flush jobs that wait or run.
+    pub flushes_pending: u64,
+    /// Compaction jobs that wait or run.
+    pub compactions_pending: u64,
+    /// Segments of the current manifest.
+    pub segments: u64,
+    /// Rows merged by primary key at flush and compaction.
+    pub rows_deduplicated: u64,
+}
+
+/// Counters of the store, for `/metrics`.
+#[derive(Clone, Debug)]
+pub struct StoreStatus {
+    /// The log.
+    pub wal: quorate_wal::WalStatus,
+    /// The shards.
+    pub shards: Vec<ShardStatus>,
+    /// Rows accepted since start.
+    pub rows_accepted: u64,
+    /// Writes waiting for memory now.
+    pub writes_waiting: u64,
+}
