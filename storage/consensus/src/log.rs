@@ -62,7 +62,7 @@ impl LogStore {
         Ok(entries)
     }
 
-    fn last_index_end(&self) -> u64 {
+    fn index_end(&self) -> u64 {
         let state = self.log.state();
         state.last.or(state.purged).map_or(0, |last| last.index + 1)
     }
@@ -77,7 +77,7 @@ impl LogStore {
         let end = match range.end_bound() {
             Bound::Included(last) => last + 1,
             Bound::Excluded(end) => *end,
-            Bound::Unbounded => self.last_index_end(),
+            Bound::Unbounded => self.index_end(),
         };
         start..end.max(start)
     }
@@ -105,8 +105,8 @@ impl RaftLogReader<TypeConfig> for LogReader {
         self.read(start..end, READ_BYTES_MAX)
     }
 
-    /// Entries to apply, read in pieces of [`READ_BYTES_MAX`]. An entry that is missing ends the stream with an error:
-    /// what is committed must be there.
+    /// Entries to apply, read in pieces of [`READ_BYTES_MAX`]. An entry that is missing before the end of the log is an
+    /// error: what is committed must be there.
     async fn entries_stream<RB>(
         &mut self,
         range: RB,
@@ -146,7 +146,8 @@ impl Pieces {
                 self.next += 1;
                 Ok(Some(entry))
             }
-            _ => Err(io::Error::new(
+            None if self.next >= self.log.index_end() => Ok(None),
+            Some(_) | None => Err(io::Error::new(
                 io::ErrorKind::NotFound,
                 format!("entry {} is not in the log", self.next),
             )),
@@ -229,3 +230,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 fn invalid(error: postcard::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
+
+#[cfg(test)]
+#[path = "log_tests.rs"]
+mod tests;
