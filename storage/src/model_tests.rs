@@ -11,14 +11,18 @@ use arrow::array::{
 use arrow::datatypes::{Float64Type, Int64Type, TimestampNanosecondType, UInt64Type};
 use arrow::record_batch::RecordBatch;
 use proptest::prelude::*;
+use quorate_segment::{SegmentCaches, SegmentMeta, SegmentReader, SegmentWriter};
+use quorate_wal::RealDisk;
+use tempfile::TempDir;
 
 use crate::batch::{Nulls, RowBatch, TimeSlices, ValidBatch};
 use crate::catalog::{Column, DatabaseId, Table, TableOptions};
+use crate::compaction::{CompactionInputs, Output, Written, compact, flush};
 use crate::memtable::{FrozenMemtable, Memtable, SlicePart};
 use crate::rows::utc;
-use crate::scan::{ScanRequest, SeriesFilter, ShardRows, TableView, TimeRange};
-use crate::version::Tombstone;
-use crate::{ColumnId, ColumnKind, Error, FieldType, SeriesKey, TableId};
+use crate::scan::{OpenSegment, ScanRequest, SeriesFilter, ShardRows, TableView, TimeRange};
+use crate::version::{Edit, LiveSegment, SegmentPins, SegmentRef, Tombstone, Version};
+use crate::{ColumnId, ColumnKind, Error, FieldType, LogPosition, SeriesKey, TableId};
 
 pub(crate) const TABLE: TableId = TableId(7);
 pub(crate) const SLICE: i64 = 10;
@@ -50,6 +54,11 @@ pub(crate) struct NewRow {
     series: usize,
     time: i64,
     values: [Option<u8>; 6],
+}
+
+/// A row whose fields all have values of this seed.
+pub(crate) fn new_row(series: usize, time: i64, seed: u8) -> NewRow {
+    NewRow { series, time, values: [Some(seed); 6] }
 }
 
 /// The second tag comes later in life: keys without it are those of older rows.
@@ -192,12 +201,38 @@ impl SeriesFilter for HostIs {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
-    Write { rows: Vec<NewRow>, columns: u8, explicit: bool },
-    Delete { series: Option<BTreeSet<usize>>, start: i64, len: i64 },
-    Expire { before: i64 },
+    Write {
+        rows: Vec<NewRow>,
+        columns: u8,
+        explicit: bool,
+    },
+    Delete {
+        series: Option<BTreeSet<usize>>,
+        start: i64,
+        len: i64,
+    },
+    Expire {
+        before: i64,
+    },
     Freeze,
     Checkpoint,
-    Scan { columns: u16, start: i64, len: i64, filter: u8, partitions: usize },
+    /// Builds and installs what was frozen first.
+    Flush,
+    /// Takes the inputs of a compaction as of now: which slice, the first run, the number of runs.
+    BeginCompaction {
+        slice: usize,
+        first: usize,
+        count: usize,
+    },
+    /// Builds and installs the compaction that was begun.
+    EndCompaction,
+    Scan {
+        columns: u16,
+        start: i64,
+        len: i64,
+        filter: u8,
+        partitions: usize,
+    },
 }
 
 pub(crate) fn rows_strategy() -> impl Strategy<Value = Vec<NewRow>> {
@@ -215,8 +250,13 @@ pub(crate) fn op_strategy() -> impl Strategy<Value = Op> {
         2 => (series, -15i64..25, 0i64..20)
             .prop_map(|(series, start, len)| Op::Delete { series, start, len }),
         1 => (-20i64..0).prop_map(|before| Op::Expire { before }),
-        2 => Just(Op::Freeze),
+        3 => Just(Op::Freeze),
         1 => Just(Op::Checkpoint),
+        3 => Just(Op::Flush),
+        2 => (0usize..4, 0usize..4, 1usize..5).prop_map(
+            |(slice, first, count)| Op::BeginCompaction { slice, first, count }
+        ),
+        2 => Just(Op::EndCompaction),
         3 => (any::<u16>(), -20i64..25, 0i64..50, 0u8..4, 1usize..5).prop_map(
             |(columns, start, len, filter, partitions)| Op::Scan {
                 columns, start, len, filter, partitions
@@ -231,8 +271,52 @@ struct Shard {
     expired: Option<i64>,
     memtable: Memtable,
     frozen: Vec<Arc<FrozenMemtable>>,
-    tombstones: Vec<Arc<Tombstone>>,
+    version: Version,
+    open: BTreeMap<SegmentRef, Arc<OpenSegment>>,
+    compaction: Option<(CompactionInputs, u64)>,
+    files: Files,
     log_index: u64,
+}
+
+/// Where a shard's segments are.
+struct Files {
+    output: Output,
+    caches: Arc<SegmentCaches>,
+    _dir: TempDir,
+}
+
+impl Files {
+    fn new() -> Self {
+        // Where there is a file system in memory, syncs cost nothing.
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let output = Output {
+            disk: RealDisk::shared(),
+            dir: dir.path().to_owned(),
+            pins: SegmentPins::new(),
+            writer: SegmentWriter::WRITER_ID,
+            segment_bytes_max: 1,
+            cancelled: Arc::default(),
+        };
+        Self { output, caches: SegmentCaches::new(1 << 20), _dir: dir }
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        self.output.disk.list(&self.output.dir).unwrap().into_iter().collect()
+    }
+
+    /// Live segments of what a job wrote.
+    fn open(&self, written: Written, slice_start: i64, job: u64, level: u32) -> Vec<OpenSegment> {
+        let segments = (0u32..).zip(written.segments);
+        let segments = segments.map(|(part, pin)| {
+            let meta = Arc::clone(pin.meta());
+            let path = self.output.dir.join(meta.file_name());
+            let (disk, caches) = (Arc::clone(&self.output.disk), Arc::clone(&self.caches));
+            let reader = SegmentReader::open(disk, &path, Arc::clone(&meta), caches).unwrap();
+            let job = LogPosition { term: 1, leader: 1, index: job };
+            OpenSegment { live: LiveSegment { meta, job, part, slice_start, level }, reader, pin }
+        });
+        segments.collect()
+    }
 }
 
 impl Shard {
@@ -242,7 +326,10 @@ impl Shard {
             expired: None,
             memtable: Memtable::new(0),
             frozen: vec![],
-            tombstones: vec![],
+            version: Version::default(),
+            open: BTreeMap::new(),
+            compaction: None,
+            files: Files::new(),
             log_index: 0,
         }
     }
@@ -261,15 +348,21 @@ impl Shard {
                 });
                 self.memtable.delete(TABLE, keys.as_ref(), time);
                 let tombstone = Tombstone { table: TABLE, series: keys, time, log_index };
-                self.tombstones.push(Arc::new(tombstone));
+                self.version.add_tombstone(Arc::new(tombstone));
             }
             Op::Expire { before } => {
                 let before = self.expired.map_or(*before, |old| old.max(*before));
                 self.expired = Some(before);
+                self.version.expire(TABLE, before);
                 self.model.retain(|(_, at), _| *at >= before);
                 self.memtable.expire(TABLE, before);
             }
             Op::Freeze => self.frozen.push(self.memtable.freeze(log_index)),
+            Op::Flush => self.flush(),
+            Op::BeginCompaction { slice, first, count } => {
+                self.begin_compaction(*slice, *first, *count, log_index);
+            }
+            Op::EndCompaction => self.end_compaction(),
             Op::Checkpoint => {
                 // What is frozen last goes to bytes and back into the active memtable.
                 let frozen = self.memtable.freeze(log_index);
@@ -313,14 +406,112 @@ impl Shard {
         assert_eq!(counts.rows, rows.len() as u64);
     }
 
+    fn flush(&mut self) {
+        if self.frozen.is_empty() {
+            return;
+        }
+        let frozen = self.frozen.remove(0);
+        let job = frozen.log_index_max();
+        for part in frozen.parts() {
+            let written = flush(part, &table().row_schema(), &self.files.output).unwrap().unwrap();
+            let counts = written.counts;
+            assert_eq!(counts.rows_in, part.rows());
+            assert_eq!(counts.rows_in, counts.rows_out + counts.rows_merged);
+            self.install(vec![], written, part.slice_start, job, 0);
+        }
+        self.version.forget_tombstones(self.flush_pending());
+    }
+
+    /// Log index of the oldest flush that is not installed.
+    fn flush_pending(&self) -> Option<u64> {
+        self.frozen.first().map(|frozen| frozen.log_index_max())
+    }
+
+    fn begin_compaction(&mut self, slice: usize, first: usize, count: usize, log_index: u64) {
+        if self.compaction.is_some() || self.version.segments.is_empty() {
+            return;
+        }
+        let at = slice % self.version.segments.len();
+        let segments = self.version.segments.values().nth(at).unwrap();
+        let runs: Vec<&[LiveSegment]> = segments.chunk_by(|a, b| a.job == b.job).collect();
+        let first = first % runs.len();
+        let chosen = runs.iter().skip(first).take(count).copied().flatten();
+        let inputs = CompactionInputs {
+            segments: chosen.map(|s| Arc::clone(&self.open[&s.name()])).collect(),
+            tombstones: self.version.tombstones.clone(),
+            expired_before: self.expired,
+            is_bottom: first == 0,
+        };
+        self.compaction = Some((inputs, log_index));
+    }
+
+    fn end_compaction(&mut self) {
+        let Some((inputs, job)) = self.compaction.take() else { return };
+        let written = compact(&inputs, &self.files.output).unwrap().unwrap();
+        let again = compact(&inputs, &self.files.output).unwrap().unwrap();
+        let metas = |written: &Written| -> Vec<SegmentMeta> {
+            written.segments.iter().map(|pin| (**pin.meta()).clone()).collect()
+        };
+        assert_eq!(metas(&written), metas(&again), "the same inputs give the same files");
+        let counts = written.counts;
+        let rows: u64 = inputs.segments.iter().map(|s| s.live.meta.rows).sum();
+        assert_eq!(counts.rows_in, rows);
+        let gone = counts.rows_merged + counts.rows_deleted + counts.rows_expired;
+        assert_eq!(counts.rows_in, counts.rows_out + gone);
+        assert_eq!(counts.rows_out, metas(&written).iter().map(|meta| meta.rows).sum::<u64>());
+        if inputs.is_bottom {
+            assert!(metas(&written).iter().all(|meta| !meta.has_cleared));
+        }
+        let removed = inputs.segments.iter().map(|s| s.live.name()).collect();
+        let slice_start = inputs.segments[0].live.slice_start;
+        drop(inputs);
+        self.install(removed, written, slice_start, job, 1);
+        self.version.forget_tombstones(self.flush_pending());
+    }
+
+    fn install(
+        &mut self,
+        removed: Vec<SegmentRef>,
+        written: Written,
+        slice_start: i64,
+        job: u64,
+        level: u32,
+    ) {
+        let added = self.files.open(written, slice_start, job, level);
+        for name in &removed {
+            self.open.remove(name);
+        }
+        let live = added.iter().map(|segment| segment.live.clone()).collect();
+        self.open.extend(added.into_iter().map(|segment| (segment.live.name(), Arc::new(segment))));
+        let edit = Edit { removed, added: live };
+        self.version = self.version.apply(&edit).unwrap();
+        assert_eq!(self.version.apply(&edit).unwrap(), self.version);
+    }
+
+    /// Only the files of live segments are left, once the others are removed.
+    fn check_files(&self) {
+        let output = &self.files.output;
+        let name = |hash: &[u8; 32]| {
+            let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{hex}.parquet")
+        };
+        output
+            .pins
+            .remove_released(|hash| output.disk.remove(&output.dir.join(name(hash))))
+            .unwrap();
+        let inputs = self.compaction.iter().flat_map(|(inputs, _)| &inputs.segments);
+        let pinned = inputs.chain(self.open.values()).map(|s| s.live.file_name());
+        assert_eq!(self.files.names(), pinned.collect());
+    }
+
     fn view(&self) -> TableView {
         let mut memtables: Vec<_> =
             self.frozen.iter().map(|frozen| frozen.view(TABLE, TimeRange::ALL)).collect();
         memtables.push(self.memtable.view(TABLE, TimeRange::ALL));
         let rows = ShardRows {
             memtables,
-            segments: vec![],
-            tombstones: self.tombstones.clone(),
+            segments: self.open.values().map(Arc::clone).collect(),
+            tombstones: self.version.tombstones.clone(),
             expired_before: self.expired,
         };
         TableView::new(table(), vec![rows])
@@ -431,5 +622,6 @@ proptest! {
             shard.run(op);
         }
         shard.check(u16::MAX, TimeRange::ALL, 0, 3);
+        shard.check_files();
     }
 }

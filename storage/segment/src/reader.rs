@@ -158,6 +158,12 @@ impl SegmentReader {
         })))
     }
 
+    /// Some series, ascending, with the number of their first row: those that begin a block of the directory. Reads
+    /// nothing; for cutting a segment by series.
+    pub fn marks(&self) -> impl ExactSizeIterator<Item = (&[u8], u64)> {
+        self.index.blocks.iter().map(|block| (&*block.first, block.rows.start))
+    }
+
     /// Rows of one series with time in `[time_min, time_max]`, narrowed by page statistics, not row by row:
     /// the first and last row may lie outside. For cutting ranges before [`SegmentReader::scan`].
     pub fn narrow(

@@ -24,7 +24,7 @@ pub struct RowBatch {
     pub series_of_row: UInt32Array,
     /// Per row, its time: `Timestamp(Nanosecond, "UTC")`, no nulls.
     pub time: ArrayRef,
-    /// Field columns, ascending by id: Float64, Int64, UInt64, Boolean, Utf8, Timestamp(ns, UTC).
+    /// Field columns, ascending by id: `Float64`, `Int64`, `UInt64`, `Boolean`, `Utf8`, `Timestamp(ns, UTC)`.
     pub fields: Vec<(ColumnId, ArrayRef)>,
     /// What nulls mean.
     pub nulls: Nulls,

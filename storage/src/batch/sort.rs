@@ -19,6 +19,10 @@ impl RowBatch {
     }
 
     /// Sorts: series by key, without doubles; rows by (series, time), those with equal keys as they came.
+    ///
+    /// # Panics
+    ///
+    /// If the batch has 2^32 rows or more.
     pub fn sorted(self) -> Result<Self, Error> {
         if self.is_sorted() {
             return Ok(self);
@@ -49,7 +53,7 @@ impl RowBatch {
                 rows.sort_by_key(time_of);
             }
         }
-        let mut batch = self.take_rows(UInt32Array::from(order))?;
+        let mut batch = self.take_rows(&UInt32Array::from(order))?;
         let numbers = batch.series_of_row.values().iter().map(|s| place[*s as usize]);
         batch.series_of_row = numbers.collect::<Vec<_>>().into();
         batch.series = series;
@@ -57,13 +61,13 @@ impl RowBatch {
     }
 
     /// The rows with these numbers; `series` stays as it is.
-    pub(super) fn take_rows(&self, rows: UInt32Array) -> Result<Self, Error> {
+    pub(super) fn take_rows(&self, rows: &UInt32Array) -> Result<Self, Error> {
         let series_of_row = rows.values().iter().map(|row| self.series_of_row.value(*row as usize));
-        let fields = self.fields.iter().map(|(id, array)| Ok((*id, take(array, &rows, None)?)));
+        let fields = self.fields.iter().map(|(id, array)| Ok((*id, take(array, rows, None)?)));
         Ok(Self {
             series: self.series.clone(),
             series_of_row: series_of_row.collect::<Vec<_>>().into(),
-            time: take(&self.time, &rows, None)?,
+            time: take(&self.time, rows, None)?,
             fields: fields.collect::<Result<_, Error>>()?,
             nulls: self.nulls,
         })
@@ -88,6 +92,10 @@ impl RowBatch {
 
     /// Joins batches of one table, sorted, where [`RowBatch::can_concat`] holds for all pairs. Among rows with equal keys,
     /// those of later batches count as newer.
+    ///
+    /// # Panics
+    ///
+    /// If the batches have 2^32 rows or more.
     pub fn concat(batches: &[Self]) -> Result<Self, Error> {
         let Some(first) = batches.first() else {
             return Err(Error::Internal("no batches to join".into()));

@@ -88,7 +88,7 @@ impl RowBatch {
         if parts.len() == 1 {
             return Ok(parts.into_keys().map(|part| (part, self.clone())).collect());
         }
-        let cut = |(part, rows)| Ok((part, self.take_rows(UInt32Array::from(rows))?.compact()));
+        let cut = |(part, rows)| Ok((part, self.take_rows(&UInt32Array::from(rows))?.compact()));
         parts.into_iter().map(cut).collect()
     }
 

@@ -146,7 +146,8 @@ fn window(runs: &[Run<'_>], config: &Config, is_settled: bool) -> Option<(usize,
     }
 }
 
-/// The newest window of enough runs in which each run is not larger than all newer ones together.
+/// The newest window of enough runs in which each run is not larger than all newer ones together, and none is larger than
+/// all others: a large run is not written anew to take in a few small ones.
 fn tiered(runs: &[Run<'_>], config: &Config) -> Option<(usize, usize)> {
     for end in (config.runs_min.max(2)..=runs.len()).rev() {
         let mut start = end - 1;
@@ -159,7 +160,8 @@ fn tiered(runs: &[Run<'_>], config: &Config) -> Option<(usize, usize)> {
             bytes += next;
             start -= 1;
         }
-        if end - start >= config.runs_min.max(2) {
+        let largest = runs[start..end].iter().map(|run| run.bytes).max().unwrap_or(0);
+        if end - start >= config.runs_min.max(2) && largest <= bytes - largest {
             return Some((start, end));
         }
     }

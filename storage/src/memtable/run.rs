@@ -28,7 +28,7 @@ pub(crate) struct Run {
 
 impl Run {
     /// Makes a run of a sorted batch with rows. Also returns how many rows were folded into others.
-    pub(crate) fn from_batch(batch: RowBatch) -> Result<(Self, usize), Error> {
+    pub(crate) fn from_batch(batch: &RowBatch) -> Result<(Self, usize), Error> {
         let fields = batch.fields.iter().map(|(id, array)| Ok((*id, stored(array)?)));
         let fields: Vec<(ColumnId, ArrayRef)> = fields.collect::<Result<_, Error>>()?;
         let layout = fields.iter().map(|(id, array)| {
@@ -51,7 +51,7 @@ impl Run {
         let same =
             |row: usize| numbers[row] == numbers[row - 1] && block.time[row] == block.time[row - 1];
         if (1..block.rows()).any(same) {
-            return Ok(Self::fold_batch(&batch, &layout, &block));
+            return Ok(Self::fold_batch(batch, &layout, &block));
         }
         let mut series = Vec::new();
         let mut starts = Vec::new();
@@ -117,7 +117,7 @@ impl Run {
             order.extend(run.series.iter().enumerate().map(|(at, key)| (key, source, at)));
         }
         // Stable, and made for ascending stretches: equal keys stay old to new.
-        order.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+        order.sort_by_key(|(key, ..)| *key);
 
         let (mut series, mut starts) = (Vec::new(), Vec::new());
         let mut picks = Picks::default();

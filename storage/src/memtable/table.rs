@@ -47,7 +47,7 @@ impl Memtable {
             return Ok(counts);
         }
         for (slice, rows) in rows.sorted()?.split_slices(slices)? {
-            let (run, folded) = Run::from_batch(rows)?;
+            let (run, folded) = Run::from_batch(&rows)?;
             counts.rows_merged += folded as u64;
             self.change((table, slice), |tiers| counts.rows_merged += tiers.push(run) as u64);
         }
@@ -107,6 +107,10 @@ impl Memtable {
 
     /// Takes all rows out as a frozen memtable for the log range up to `log_index_max`, included. This one goes on, empty,
     /// for later entries.
+    ///
+    /// # Panics
+    ///
+    /// If its range begins after `log_index_max`.
     pub fn freeze(&mut self, log_index_max: u64) -> Arc<FrozenMemtable> {
         assert!(
             self.log_index_min <= log_index_max,

@@ -57,7 +57,7 @@ impl Cut {
         Self { input, hiding, series: None, ready, rows_in: 0, rows_deleted: 0, rows_expired: 0 }
     }
 
-    fn cut(&mut self, piece: Piece) {
+    fn cut(&mut self, piece: &Piece) {
         self.rows_in += piece.len() as u64;
         let times = piece.times();
         let mut start = times.partition_point(|time| *time < self.hiding.time.start);
@@ -71,10 +71,10 @@ impl Cut {
             return;
         }
         if self.hiding.tombstones.is_empty() {
-            self.keep(&piece, start..end);
+            self.keep(piece, start..end);
             return;
         }
-        self.cut_tombstones(&piece, start, end);
+        self.cut_tombstones(piece, start, end);
     }
 
     fn cut_tombstones(&mut self, piece: &Piece, mut start: usize, end: usize) {
@@ -115,7 +115,7 @@ impl Iterator for Cut {
                 return Some(Ok(piece));
             }
             match self.input.next()? {
-                Ok(piece) => self.cut(piece),
+                Ok(piece) => self.cut(&piece),
                 Err(error) => return Some(Err(error)),
             }
         }

@@ -119,7 +119,7 @@ fn gather_primitive<T: ArrowPrimitiveType>(
     slices: &[Slice],
     rows: usize,
 ) -> PrimitiveArray<T> {
-    let arrays: Vec<_> = sources.iter().map(|s| s.map(|array| array.as_primitive::<T>())).collect();
+    let arrays: Vec<_> = sources.iter().map(|s| s.map(AsArray::as_primitive::<T>)).collect();
     let mut values: Vec<T::Native> = Vec::with_capacity(rows);
     for slice in slices {
         match arrays[slice.source as usize] {
@@ -148,7 +148,7 @@ fn gather_boolean(sources: &[Option<&ArrayRef>], slices: &[Slice], rows: usize) 
 
 /// Copies the texts themselves: views would keep the blocks of all merged sources alive.
 fn gather_text(sources: &[Option<&ArrayRef>], slices: &[Slice], rows: usize) -> ArrayRef {
-    let arrays: Vec<_> = sources.iter().map(|s| s.map(|array| array.as_string_view())).collect();
+    let arrays: Vec<_> = sources.iter().map(|s| s.map(AsArray::as_string_view)).collect();
     let mut texts = StringViewBuilder::with_capacity(rows);
     for slice in slices {
         for row in slice.range() {
@@ -166,8 +166,8 @@ fn gather_nulls(
     slices: &[Slice],
     rows: usize,
 ) -> Option<NullBuffer> {
-    let has_nulls = |s: &Option<&ArrayRef>| s.is_none_or(|array| array.null_count() > 0);
-    if !sources.iter().any(has_nulls) {
+    let has_nulls = |s: Option<&ArrayRef>| s.is_none_or(|array| array.null_count() > 0);
+    if !sources.iter().any(|s| has_nulls(*s)) {
         return None;
     }
     let nulls: Vec<_> = sources.iter().map(|s| s.and_then(|array| array.nulls())).collect();

@@ -31,7 +31,7 @@ pub struct TableScan {
     pub counters: Arc<ScanCounters>,
 }
 
-pub(super) fn plan(view: &TableView, request: ScanRequest) -> Result<TableScan, Error> {
+pub(super) fn plan(view: &TableView, request: &ScanRequest) -> Result<TableScan, Error> {
     let (columns, layout, schema) = output(view.table(), &request.columns)?;
     let counters = Arc::new(ScanCounters::default());
     let mut sources = Vec::new();

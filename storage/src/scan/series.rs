@@ -107,23 +107,6 @@ pub(super) fn cut_ranges(sources: &[Source], count: usize) -> Result<Vec<KeyRang
     Ok(froms.zip(tos).map(|(from, to)| KeyRange { from, to }).collect())
 }
 
-impl Source {
-    /// Some keys, evenly spread over the rows, each with the rows from it up to the next one.
-    fn sample(&self, count: usize, samples: &mut Vec<(SeriesKey, u64)>) -> Result<(), Error> {
-        let step = (self.rows() / count as u64).max(1);
-        let mut open: Option<(SeriesKey, u64)> = None;
-        for entry in self.directory()? {
-            let (key, rows, _) = entry?;
-            match &mut open {
-                Some((_, sum)) if *sum < step => *sum += rows,
-                _ => samples.extend(open.replace((key, rows))),
-            }
-        }
-        samples.extend(open);
-        Ok(())
-    }
-}
-
 /// The series that a filter keeps, and how many rows each may have.
 #[derive(Debug, Default)]
 pub(super) struct Selection {

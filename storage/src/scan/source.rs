@@ -17,6 +17,9 @@ const CHUNK_ROWS: u64 = 1 << 20;
 /// A segment's directory is searched for single keys while it has this many times more series than are wanted.
 const FIND_RATIO: u64 = 32;
 
+/// Blocks of a segment's directory from which on their first keys are sample enough.
+const MARKS_MIN: usize = 64;
+
 #[derive(Clone, Debug)]
 pub(super) enum Origin {
     Run(Arc<Run>),
@@ -74,8 +77,52 @@ impl Source {
                 let places = range.places(run.series());
                 places.map(|at| run.rows_of(at).len() as u64).sum()
             }
-            Origin::Segment(segment) => segment.live.meta.rows,
+            Origin::Segment(segment) => {
+                let (mut start, mut end) = (0, segment.live.meta.rows);
+                for (key, row) in segment.reader.marks() {
+                    if range.from.as_ref().is_some_and(|from| key <= from.as_bytes()) {
+                        start = row;
+                    }
+                    if range.to.as_ref().is_some_and(|to| to.as_bytes() <= key) {
+                        end = row;
+                        break;
+                    }
+                }
+                end.saturating_sub(start)
+            }
         }
+    }
+
+    /// Some keys, spread over the rows, each with the rows from it up to the next one.
+    pub(super) fn sample(
+        &self,
+        count: usize,
+        samples: &mut Vec<(SeriesKey, u64)>,
+    ) -> Result<(), Error> {
+        if let Origin::Segment(segment) = &self.origin
+            && segment.reader.marks().len() >= MARKS_MIN
+        {
+            let marks: Vec<_> = segment.reader.marks().collect();
+            let step = (marks.len() / count).max(1);
+            for (at, (key, row)) in marks.iter().enumerate().step_by(step) {
+                let key = SeriesKey::from_bytes(key);
+                let key = key.map_err(|e| Error::Internal(format!("a directory's mark: {e}")))?;
+                let end = marks.get(at + step).map_or(segment.live.meta.rows, |(_, row)| *row);
+                samples.push((key, end - row));
+            }
+            return Ok(());
+        }
+        let step = (self.rows() / count as u64).max(1);
+        let mut open: Option<(SeriesKey, u64)> = None;
+        for entry in self.directory()? {
+            let (key, rows, _) = entry?;
+            match &mut open {
+                Some((_, sum)) if *sum < step => *sum += rows,
+                _ => samples.extend(open.replace((key, rows))),
+            }
+        }
+        samples.extend(open);
+        Ok(())
     }
 
     /// Its directory: every series with the number of its rows and their times.

@@ -69,7 +69,8 @@ impl TableView {
         matching_series(self, time, filter)
     }
     /// Prunes, and splits what is left. Reads directories, no rows.
+    #[expect(clippy::needless_pass_by_value, reason = "a request is made for one scan")]
     pub fn scan(&self, request: ScanRequest) -> Result<TableScan, Error> {
-        plan(self, request)
+        plan(self, &request)
     }
 }
