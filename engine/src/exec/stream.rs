@@ -7,6 +7,7 @@
 //!
 //! The channel holds [`BATCHES_AHEAD`] batches: a slow client holds up its query, not the node. Dropping the stream
 //! aborts the producer at its next yield, and with it every operator.
+//! Until then the query stays in the registry.
 
 use std::sync::Arc;
 
@@ -39,9 +40,9 @@ pub(crate) fn stream_plan(
     let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
     let producer = {
         let _entered = runtime.handle().enter();
-        SpawnedTask::spawn(produce(plan, context, ticket, sender))
+        SpawnedTask::spawn(produce(plan, context, ticket.clone(), sender))
     };
-    let state = Consumer { receiver, producer: Some(producer) };
+    let state = Consumer { receiver, producer: Some(producer), ticket };
     let stream = futures::stream::unfold(state, |mut state| async move {
         let item = state.next().await?;
         Some((item, state))
@@ -84,12 +85,20 @@ async fn produce(
 struct Consumer {
     receiver: mpsc::Receiver<Result<RecordBatch, DataFusionError>>,
     producer: Option<SpawnedTask<()>>,
+    ticket: QueryTicket,
 }
 
 impl Consumer {
     async fn next(&mut self) -> Option<Result<RecordBatch, DataFusionError>> {
-        if let Some(item) = self.receiver.recv().await {
-            return Some(item);
+        // The limits hold here, too: an operator that computes for long before it yields does not keep its client.
+        let received = self.ticket.limit(async { Ok(self.receiver.recv().await) });
+        match received.await {
+            Ok(Some(item)) => return Some(item),
+            Ok(None) => {}
+            Err(error) => {
+                self.producer.take()?;
+                return Some(Err(error.into_datafusion()));
+            }
         }
         // The channel closes when the producer ends, however it ends: a panic must not look like the end of the rows.
         match self.producer.take()?.join().await {

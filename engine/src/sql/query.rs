@@ -48,16 +48,13 @@ pub(super) async fn start(
         options.query_timeout.unwrap_or(engine.options().query_timeout),
     );
     let (plan, task) = {
-        let (engine, ticket) = (Arc::clone(&engine), ticket.clone());
+        let engine = Arc::clone(&engine);
         let (statement, values) = (statement.clone(), values.clone());
         let work = async move {
-            let planning = async {
-                let context = StatementContext::new(&engine, options).await?;
-                physical(&context, &statement, &values).await
-            };
-            ticket.limit(planning).await
+            let context = StatementContext::new(&engine, options).await?;
+            physical(&context, &statement, &values).await
         };
-        session.engine().runtime().run(work).await?
+        ticket.limit(session.engine().runtime().run(work)).await?
     };
     Ok(stream_plan(engine.runtime(), plan, task, ticket))
 }

@@ -119,7 +119,11 @@ fn count_schema() -> SchemaRef {
 /// Parameters in order; those whose type nothing tells are text.
 fn parameter_schema(ids: &[String], types: &BTreeMap<String, DataType>) -> SchemaRef {
     let field = |id: &String| {
-        let data_type = types.get(id).cloned().unwrap_or(DataType::Utf8);
+        // Clients know text as Utf8.
+        let data_type = match types.get(id) {
+            None | Some(DataType::Utf8View) => DataType::Utf8,
+            Some(other) => other.clone(),
+        };
         Field::new(id, data_type, true)
     };
     Arc::new(Schema::new(ids.iter().map(field).collect::<Vec<_>>()))
