@@ -9,8 +9,7 @@ use crate::fixture::{Fixture, collect, rows, stateful};
 
 /// A query that would run for hours.
 const ENDLESS: &str =
-    "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b
-     WHERE a.value * b.value % 7 = 8";
+    "SELECT count(*) FROM generate_series(1, 9000000000000000000) WHERE value % 7 = 8";
 
 #[tokio::test]
 async fn a_query_ends_at_its_timeout() {
@@ -33,7 +32,7 @@ async fn kill_query_ends_a_query() {
         panic!("a query gives rows")
     };
     db.check(
-        "SELECT count(*) FROM system.queries WHERE query LIKE '%a.value * b.value%' AND query NOT LIKE '%system%'",
+        "SELECT count(*) FROM system.queries WHERE query LIKE '%value % 7%' AND query NOT LIKE '%system%'",
         &["1"],
     )
     .await;
@@ -70,10 +69,10 @@ async fn a_query_over_the_memory_limit_fails_and_the_node_goes_on() {
 
 #[tokio::test]
 async fn a_large_sort_spills() {
-    let db = Fixture::with(|options| options.query_memory_bytes = 24 << 20).await;
+    let db = Fixture::with(|options| options.query_memory_bytes = 48 << 20).await;
     let sql = "SELECT max(n) FROM (SELECT row_number() OVER (ORDER BY md5(value::text)) AS n
-               FROM generate_series(1, 400000))";
-    db.check(sql, &["400000"]).await;
+               FROM generate_series(1, 1000000))";
+    db.check(sql, &["1000000"]).await;
 }
 
 #[tokio::test]

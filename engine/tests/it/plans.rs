@@ -40,7 +40,7 @@ async fn filters_of_time_and_tags_are_gone_above_the_scan() {
     .await;
     check(
         &db,
-        "SELECT usage FROM cpu WHERE time > now() - INTERVAL '1 hour'",
+        "SELECT usage FROM cpu WHERE time < now() - INTERVAL '1 hour'",
         &["time=["],
         &["FilterExec"],
     )

@@ -50,7 +50,7 @@ async fn filters_give_the_same_rows_wherever_they_are_evaluated() {
             ("host = 'nobody'", ""),
         ] {
             let sql =
-                format!("SELECT cast(usage AS BIGINT) FROM cpu WHERE {filter} ORDER BY usage");
+                format!("SELECT cast(usage AS BIGINT) AS u FROM cpu WHERE {filter} ORDER BY u");
             assert_eq!(db.rows(&sql).await.join(" "), want, "{round}: {sql}");
             let sql = format!("SELECT count(*) FROM cpu WHERE {filter}");
             let count = want.split_whitespace().count().to_string();
