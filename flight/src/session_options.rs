@@ -96,10 +96,11 @@ async fn set_one(
     Ok(())
 }
 
-/// Whether a session can be in this database: scratch databases are known to the engine alone.
+/// Whether a session can be in this database; the engine knows of databases that the catalog does not have.
 async fn database_exists(shared: &Shared, call: &Call, database: &str) -> bool {
-    let options = SessionOptions { database: Some(database.to_owned()), ..call.options.clone() };
-    shared.session(options).plan("SHOW TABLES").await.is_ok()
+    let session = shared.session(SessionOptions { stateful: true, ..call.options.clone() });
+    let statement = format!("USE \"{}\"", database.replace('"', "\"\""));
+    Box::pin(session.execute(&statement, None)).await.is_ok()
 }
 
 /// The options in force.

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.flight as flight
 import pytest
 from influxdb_client_3 import InfluxDBClient3, Point, SYNCHRONOUS, WriteOptions, write_client_options
-from influxdb_client_3.exceptions import InfluxDBError
+from influxdb_client_3.exceptions import InfluxDB3ClientQueryError, InfluxDBError
 
 FLIGHT = os.environ.get("QUORATE_FLIGHT_URI", "")
 HTTP = os.environ.get("QUORATE_HTTP_URL", "")
@@ -155,7 +155,7 @@ def test_a_large_result_arrives_whole(cursor):
 def test_ddl_and_dml_go_through_execute(cursor, table):
     create(cursor, table)
     cursor.execute(f"INSERT INTO {table} (time, host, value) VALUES ('2024-01-01T00:00:00Z', 'a', 1)")
-    assert cursor.fetchall() == [(1,)]
+    assert cursor.rowcount == 1
     cursor.execute(f"SELECT count(*) FROM {table}")
     assert cursor.fetchone() == (1,)
     cursor.execute(f"DROP TABLE {table}")
@@ -332,7 +332,7 @@ def test_the_header_database_is_where_names_are_looked_up(cursor, table):
     ("SELEC 1", adbc_driver_manager.ProgrammingError, "line 1"),
     ("SELECT * FROM nowhere", adbc_driver_manager.ProgrammingError, "nowhere"),
     ("SELECT nothing FROM (SELECT 1 AS x)", adbc_driver_manager.ProgrammingError, "nothing"),
-    ("BEGIN", adbc_driver_manager.Error, ""),
+    ("BEGIN", adbc_driver_manager.NotSupportedError, "not supported"),
 ])
 def test_errors_say_what_is_wrong(cursor, sql, kind, text):
     with pytest.raises(kind, match=text):
@@ -411,7 +411,7 @@ def test_a_ticket_that_writes_runs_once(client, table):
 
 
 def test_a_ticket_of_nobody_is_refused(client):
-    with pytest.raises(flight.FlightError):
+    with pytest.raises(pa.ArrowInvalid, match="no Flight SQL command"):
         client.do_get(flight.Ticket(b"nonsense")).read_all()
     forged = command("TicketStatementQuery", (1, b"\x01\x02" + bytes(40)))
     with pytest.raises(pa.ArrowInvalid, match="not of this cluster"):
@@ -527,5 +527,5 @@ def test_influxdb_client_is_told_about_bad_lines(influx, table):
 
 
 def test_influxql_is_refused_in_plain_words(influx):
-    with pytest.raises(pa.ArrowInvalid, match="influxql"):
+    with pytest.raises(InfluxDB3ClientQueryError, match="influxql"):
         influx.query("SELECT 1", language="influxql")

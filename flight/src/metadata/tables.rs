@@ -21,6 +21,7 @@ use tonic::Status;
 use super::built;
 use crate::call::Call;
 use crate::service::Shared;
+use crate::session::TIMEZONE;
 use crate::status;
 
 /// Tables that hold rows of the user.
@@ -92,11 +93,14 @@ pub(super) async fn tables(
         return Ok(names);
     }
     let known = catalog(shared).await?;
+    let zone = call.options.timezone.as_deref().unwrap_or(TIMEZONE);
     let command = CommandGetTables { include_schema: true, ..CommandGetTables::default() };
     let mut builder = command.into_builder();
     for row in rows(&names)? {
         let [catalog, schema, table, kind] = &row;
-        let columns = match known.table(catalog, table).filter(|_| schema == "public") {
+        // A zone is part of the type of times: only the default one is known without planning.
+        let is_known = schema == "public" && zone == TIMEZONE;
+        let columns = match known.table(catalog, table).filter(|_| is_known) {
             Some(table) => table_schema(table),
             None => planned_schema(shared, call, catalog, schema, table).await?,
         };
@@ -182,7 +186,7 @@ fn table_schema(table: &Table) -> Schema {
 }
 
 fn column_field(table: &Table, column: &Column) -> Field {
-    let time = || DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into()));
+    let time = || DataType::Timestamp(TimeUnit::Nanosecond, Some(TIMEZONE.into()));
     let (data_type, type_name, remarks) = match column.kind {
         ColumnKind::Time => (time(), "TIMESTAMP(9) WITH TIME ZONE", "time"),
         ColumnKind::Tag => (DataType::Utf8, "VARCHAR", "tag"),

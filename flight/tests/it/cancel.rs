@@ -13,7 +13,7 @@ const ENDLESS: &str =
 /// Waits until no query but the one that asks is running.
 async fn until_idle(server: &Server) {
     let mut client = server.client().await;
-    let list = "SELECT sql FROM system.queries";
+    let list = "SELECT query FROM system.queries";
     while table(&mut client, list).await.contains("never") {
         tokio::task::yield_now().await;
     }
@@ -22,7 +22,7 @@ async fn until_idle(server: &Server) {
 /// Waits until the endless query is running.
 async fn until_running(server: &Server) {
     let mut client = server.client().await;
-    let list = "SELECT sql FROM system.queries";
+    let list = "SELECT query FROM system.queries";
     while !table(&mut client, list).await.contains("never") {
         tokio::task::yield_now().await;
     }

@@ -7,6 +7,7 @@ use arrow::array::{
     TimestampMillisecondArray, TimestampNanosecondArray,
 };
 use arrow::datatypes::Int32Type;
+use arrow_flight::error::FlightError;
 use arrow_flight::sql::{
     CommandStatementIngest, TableDefinitionOptions, TableExistsOption, TableNotExistOption,
 };
@@ -44,7 +45,10 @@ async fn run(
 ) -> Result<i64, String> {
     let mut client = server.flight_sql().await;
     let stream = futures::stream::iter([Ok(batch)]);
-    client.execute_ingest(command, stream).await.map_err(|e| e.to_string())
+    client.execute_ingest(command, stream).await.map_err(|error| match error {
+        FlightError::Tonic(status) => status.message().to_owned(),
+        other => other.to_string(),
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -14,11 +14,14 @@ type Client = FlightSqlServiceClient<Channel>;
 
 async fn fetch(client: &mut Client, info: FlightInfo) -> RecordBatch {
     let schema = info.clone().try_decode_schema().unwrap();
-    let stream = client.do_get(info.endpoint[0].ticket.clone().unwrap()).await.unwrap();
-    let batches: Vec<RecordBatch> = stream.try_collect().await.unwrap();
-    let batch = arrow::compute::concat_batches(&batches[0].schema(), &batches).unwrap();
-    assert_eq!(batch.schema().as_ref(), &schema);
-    batch
+    let mut stream = client.do_get(info.endpoint[0].ticket.clone().unwrap()).await.unwrap();
+    let mut batches: Vec<RecordBatch> = Vec::new();
+    while let Some(batch) = stream.try_next().await.unwrap() {
+        batches.push(batch);
+    }
+    let streamed = stream.schema().unwrap();
+    assert_eq!(streamed.as_ref(), &schema);
+    arrow::compute::concat_batches(streamed, &batches).unwrap()
 }
 
 /// Columns of the primary key.

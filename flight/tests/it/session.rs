@@ -94,9 +94,16 @@ async fn a_write_with_a_key_has_one_effect() {
     let mut client = server.client().await;
     cpu(&mut client).await;
     let mut keyed = server.client_with(&[("idempotency-key", "k1")]).await;
-    for _ in 0..3 {
-        change(&mut keyed, "INSERT INTO cpu (time, host, n) VALUES (now(), 'k', 1)").await;
-    }
-    assert_eq!(table(&mut client, "SELECT count(*) FROM cpu WHERE host = 'k'").await, "1");
+    let insert = |n: u32| {
+        format!("INSERT INTO cpu (time, host, n) VALUES ('2024-06-01T00:00:00Z', 'k', {n})")
+    };
+    change(&mut keyed, &insert(1)).await;
+    change(&mut client, &insert(2)).await;
+    // A retry of the first one; without its key it would overwrite the second.
+    change(&mut keyed, &insert(1)).await;
+    assert_eq!(table(&mut client, "SELECT n FROM cpu WHERE host = 'k'").await, "2");
+    let (code, message) = failure(&mut keyed, &insert(3)).await;
+    assert_eq!(code, "INVALID_ARGUMENT", "{message}");
+    assert!(message.contains("k1"), "{message}");
     server.stop().await;
 }

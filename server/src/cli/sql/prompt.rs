@@ -6,11 +6,13 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use futures::FutureExt;
 use quorate_flight::Client;
 use quorate_wal::{Clock, SystemClock};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::output::is_broken_pipe;
 use super::{Failure, Format, fail, run_statement, statements};
@@ -38,7 +40,13 @@ pub(super) fn run(runtime: &Runtime, client: &mut Client, format: Format) -> Exi
         let _ = editor.load_history(path);
     }
     tell(format_args!("quorate {} — \\? for help, \\q to leave", env!("CARGO_PKG_VERSION")));
-    let mut prompt = Prompt { runtime, client, format, timing: false, text: String::new() };
+    let interrupts = runtime.block_on(async { signal(SignalKind::interrupt()) });
+    let interrupts = match interrupts {
+        Ok(interrupts) => interrupts,
+        Err(error) => return fail(format_args!("cannot listen for signals: {error}")),
+    };
+    let mut prompt =
+        Prompt { runtime, client, interrupts, format, timing: false, text: String::new() };
     loop {
         let mark = if prompt.text.trim().is_empty() { "quorate> " } else { "      -> " };
         match editor.readline(mark) {
@@ -67,6 +75,7 @@ enum Next {
 struct Prompt<'a> {
     runtime: &'a Runtime,
     client: &'a mut Client,
+    interrupts: Signal,
     format: Format,
     timing: bool,
     /// What was written since the last semicolon.
@@ -122,9 +131,12 @@ impl Prompt<'_> {
         let clock = SystemClock::default();
         let begun = clock.monotonic();
         let outcome = self.runtime.block_on(async {
+            // A Ctrl-C from before is about nothing that runs now.
+            tokio::task::yield_now().await;
+            while self.interrupts.recv().now_or_never().is_some() {}
             tokio::select! {
                 outcome = run_statement(self.client, statement, self.format) => Some(outcome),
-                _ = tokio::signal::ctrl_c() => None,
+                _ = self.interrupts.recv() => None,
             }
         });
         let went_well = match outcome {
