@@ -116,6 +116,7 @@ impl<'a> LinesRequest<'a> {
     async fn run(mut self) -> Result<LinesReport, Error> {
         let mut place = Place::START;
         let mut number = 0;
+        let mut tries = 0;
         while place.byte < self.body.len() {
             let decoded = self.decode_against_catalog(place).await?;
             let end = decoded.end;
@@ -132,7 +133,19 @@ impl<'a> LinesRequest<'a> {
                     return Ok(self.report);
                 }
             }
-            self.write(decoded, place, number).await?;
+            match self.write(decoded, place, number).await {
+                Ok(()) => {}
+                // The table was dropped, or its routing changed, since the chunk was decoded. To write it again has
+                // no second effect in the shards that took it.
+                Err(Error::Store(
+                    quorate_storage::Error::Stale { .. } | quorate_storage::Error::NoTable(_),
+                )) if tries < ATTEMPTS => {
+                    tries += 1;
+                    self.rules.catalog = self.store.catalog_linearizable().await?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
             place = end;
             number += 1;
         }

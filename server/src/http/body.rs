@@ -21,6 +21,8 @@ use super::respond::HttpError;
 pub(super) const BODY_UNIT: usize = 1 << 10;
 /// How long a body waits for room.
 const ROOM_WAIT: Duration = Duration::from_secs(10);
+/// How long the next bytes of a body may take: it holds its room meanwhile.
+const FRAME_WAIT: Duration = Duration::from_secs(30);
 
 /// A body in memory, and the room that it takes.
 #[derive(Debug)]
@@ -103,7 +105,12 @@ async fn collect(door: &Door, body: Body, room: &mut Room) -> Result<Bytes, Http
     let mut frames = body.into_data_stream();
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
-    while let Some(frame) = frames.next().await {
+    loop {
+        let Ok(next) = tokio::time::timeout(FRAME_WAIT, frames.next()).await else {
+            let message = "the rest of the body does not come";
+            return Err(HttpError::new(StatusCode::REQUEST_TIMEOUT, "timeout", message));
+        };
+        let Some(frame) = next else { break };
         let frame =
             frame.map_err(|e| HttpError::invalid(format!("the body ends too early: {e}")))?;
         let bytes = first.len() + all.len() + frame.len();
