@@ -11,7 +11,7 @@ use crate::settings::LogFormat;
 pub(crate) fn start(format: LogFormat, filter: &str) -> Result<(), ParseError> {
     // Raft's own log is for those who debug Raft.
     let filter =
-        EnvFilter::builder().parse(format!("openraft=warn,h2=warn,hyper=warn,{filter}"))?;
+        EnvFilter::builder().parse(format!("openraft=error,h2=warn,hyper=warn,{filter}"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
