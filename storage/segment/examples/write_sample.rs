@@ -1,8 +1,16 @@
 //! Writes one segment of sample rows, for readers of other make, and prints its path.
 //!
-//! `write_sample DIR sample` has every type, nulls, odd values and cleared marks; `write_sample DIR cpu-lz4` and `cpu-zstd`
-//! have rows like those of the TSBS workload (10 tags, 10 whole-number floats in random walk), and say how many bytes a
-//! row takes and what writing and reading cost.
+//! `write_sample DIR sample-lz4` and `sample-zstd` have every type, nulls, odd values, cleared marks and every encoding: the
+//! fixtures of a format version are made with them.
+//! `cpu-lz4` and `cpu-zstd` have rows like those of the TSBS workload (10 tags, 10 whole-number floats in random walk); they
+//! say how many bytes a row takes and what writing and reading cost.
+
+#![expect(
+    clippy::cast_sign_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "the numbers of samples are small"
+)]
 
 use std::error::Error;
 use std::path::Path;
@@ -10,25 +18,24 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, StringViewArray,
-    TimestampNanosecondArray, UInt64Array,
+    TimestampNanosecondArray, UInt64Array, new_null_array,
 };
+use arrow::datatypes::{DataType, TimeUnit};
 use quorate_segment::{
     ColumnId, ColumnKind, ColumnSpec, Compression, FieldType, RowSchema, SegmentCaches,
-    SegmentMeta, SegmentReader, SegmentWriter, SeriesKey, SeriesRows, TableId, WriterSpec,
+    SegmentReader, SegmentWriter, SeriesKey, SeriesRows, TableId, WriterSpec,
 };
 use quorate_wal::{Clock, RealDisk, SystemClock};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [dir, what] = arguments.as_slice() else {
-        return Err("usage: write_sample DIR sample|cpu-lz4|cpu-zstd".into());
+        return Err("usage: write_sample DIR (sample|cpu)-(lz4|zstd)".into());
     };
     let dir = Path::new(dir);
     match what.as_str() {
-        "sample" => {
-            let meta = write_sample(dir)?;
-            say(&dir.join(meta.file_name()).display().to_string());
-        }
+        "sample-lz4" => write_sample(dir, Compression::Lz4)?,
+        "sample-zstd" => write_sample(dir, Compression::Zstd)?,
         "cpu-lz4" => measure(dir, Compression::Lz4)?,
         "cpu-zstd" => measure(dir, Compression::Zstd)?,
         other => return Err(format!("unknown sample {other:?}").into()),
@@ -54,7 +61,7 @@ fn times(times: impl IntoIterator<Item = i64>) -> ArrayRef {
     Arc::new(TimestampNanosecondArray::from_iter_values(times).with_timezone("UTC"))
 }
 
-fn write_sample(dir: &Path) -> Result<SegmentMeta, Box<dyn Error>> {
+fn write_sample(dir: &Path, compression: Compression) -> Result<(), Box<dyn Error>> {
     let field = |id, name, kind| column(id, name, ColumnKind::Field(kind));
     let schema = RowSchema {
         table: TableId(7),
@@ -67,10 +74,11 @@ fn write_sample(dir: &Path) -> Result<SegmentMeta, Box<dyn Error>> {
             field(7, "bool", FieldType::Boolean),
             field(8, "text", FieldType::Utf8),
             field(9, "seen", FieldType::Timestamp),
+            field(10, "noise", FieldType::Float64),
+            field(11, "note", FieldType::Utf8),
         ],
     };
-    let mut writer =
-        SegmentWriter::begin(RealDisk::shared(), dir, schema, spec(Compression::Zstd))?;
+    let mut writer = SegmentWriter::begin(RealDisk::shared(), dir, schema, spec(compression))?;
     for (host, region) in [(None, None), (Some("a"), Some("eu")), (Some("b"), None)] {
         let cleared: Vec<u8> = [4u32, 8].iter().flat_map(|id| id.to_be_bytes()).collect();
         writer.push(SeriesRows {
@@ -83,11 +91,43 @@ fn write_sample(dir: &Path) -> Result<SegmentMeta, Box<dyn Error>> {
                 Arc::new(BooleanArray::from(vec![Some(true), Some(false), None])),
                 Arc::new(StringViewArray::from(vec![Some("naïve 🎈"), Some(""), None])),
                 times([i64::MIN, 0, i64::MAX]),
+                new_null_array(&DataType::Float64, 3),
+                new_null_array(&DataType::Utf8View, 3),
             ],
             cleared: Some(Arc::new(BinaryArray::from_opt_vec(vec![None, Some(&cleared), None]))),
         })?;
     }
-    Ok(writer.finish()?.ok_or("rows were pushed")?)
+    writer.push(long_series(700))?;
+    let meta = writer.finish()?.ok_or("rows were pushed")?;
+    say(&dir.join(meta.file_name()).display().to_string());
+    Ok(())
+}
+
+/// A series with values that repeat and values that do not.
+fn long_series(rows: i64) -> SeriesRows {
+    let noise = |row: i64| (row as f64).sin();
+    SeriesRows {
+        key: SeriesKey::encode([Some("c"), Some("us")]),
+        time: times((0..rows).map(|row| row * 1_000_000_000)),
+        fields: vec![
+            new_null_array(&DataType::Float64, rows as usize),
+            Arc::new(Int64Array::from_iter_values((0..rows).map(|row| row * row))),
+            Arc::new(UInt64Array::from_iter_values((0..rows).map(|row| row as u64 / 10))),
+            Arc::new((0..rows).map(|row| Some(row % 3 == 0)).collect::<BooleanArray>()),
+            Arc::new(
+                (0..rows)
+                    .map(|row| Some(["ok", "failed"][row as usize / 500]))
+                    .collect::<StringViewArray>(),
+            ),
+            new_null_array(
+                &DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
+                rows as usize,
+            ),
+            Arc::new(Float64Array::from_iter_values((0..rows).map(noise))),
+            Arc::new((0..rows).map(|row| Some(format!("note {row}"))).collect::<StringViewArray>()),
+        ],
+        cleared: None,
+    }
 }
 
 /// Names of the workload's tags and fields.

@@ -148,7 +148,7 @@ impl VerifiedFile {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
-        let pieces = self.read_ranges(&[range.clone()])?;
+        let pieces = self.read_ranges(std::slice::from_ref(&range))?;
         Ok(pieces.slice(range).expect("one range was read in one piece"))
     }
 

@@ -88,8 +88,9 @@ impl SegmentCaches {
     }
 
     fn shard(&self, key: BlockKey) -> &Mutex<Clock> {
-        let mixed = (key.0 as u64 ^ key.1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 60;
-        &self.shards[mixed as usize % SHARDS]
+        let [file, ..] = key.0.to_le_bytes();
+        let [block, ..] = key.1.to_le_bytes();
+        &self.shards[usize::from(file.wrapping_add(block)) % SHARDS]
     }
 }
 

@@ -295,7 +295,10 @@ fn field_properties(
 fn has_nan(group: &Group, field: usize) -> bool {
     group.batches.iter().any(|batch| {
         let array = batch.fields[field].as_primitive::<Float64Type>();
-        array.iter().flatten().any(f64::is_nan)
+        match array.null_count() {
+            0 => array.values().iter().any(|value| value.is_nan()),
+            _ => array.iter().flatten().any(f64::is_nan),
+        }
     })
 }
 

@@ -391,8 +391,8 @@ mod tests {
         assert_eq!(encoded.totals.key_max, want[4_999].key.as_bytes());
         assert_eq!((encoded.totals.time_min, encoded.totals.time_max), (i64::MIN, i64::MAX));
         let bytes = |block: &DirectoryBlock| {
-            let range = block.bytes.start as usize..block.bytes.end as usize;
-            &encoded.blocks[range]
+            let place = |offset| usize::try_from(offset).unwrap();
+            &encoded.blocks[place(block.bytes.start)..place(block.bytes.end)]
         };
         let all: Vec<_> =
             index.blocks.iter().flat_map(|block| block.decode(bytes(block)).unwrap()).collect();

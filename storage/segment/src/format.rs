@@ -30,6 +30,8 @@ pub(crate) const KEY_FORMAT: &str = "quorate.format";
 /// Key of the Parquet footer: the sections.
 pub(crate) const KEY_SECTIONS: &str = "quorate.sections";
 
+const BLOCK_BYTES_U32: u32 = 64 << 10;
+const _: () = assert!(BLOCK_BYTES_U32 as usize == BLOCK_BYTES);
 const TABLE_MAGIC: [u8; 8] = *b"QRBLOCKS";
 const TABLE_HEAD_BYTES: usize = 24;
 const HASH_BYTES: usize = 32;
@@ -67,7 +69,7 @@ impl BlockTable {
         let mut out = Vec::with_capacity(Self::encoded_len(self.offset));
         out.extend_from_slice(&TABLE_MAGIC);
         out.extend_from_slice(&FORMAT.to_le_bytes());
-        out.extend_from_slice(&(BLOCK_BYTES as u32).to_le_bytes());
+        out.extend_from_slice(&BLOCK_BYTES_U32.to_le_bytes());
         out.extend_from_slice(&self.offset.to_le_bytes());
         out.extend_from_slice(self.blocks.as_flattened());
         out.extend_from_slice(&self.tail);
@@ -98,7 +100,7 @@ impl BlockTable {
         if word(8) > FORMAT {
             return Err(TableError::Newer(word(8)));
         }
-        if word(12) as usize != BLOCK_BYTES || body[16..24] != offset.to_le_bytes() {
+        if word(12) != BLOCK_BYTES_U32 || body[16..24] != offset.to_le_bytes() {
             return Err(TableError::Damaged);
         }
         let (hashes, rest) = body[TABLE_HEAD_BYTES..].as_chunks::<HASH_BYTES>();

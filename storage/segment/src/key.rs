@@ -95,6 +95,10 @@ impl SeriesKey {
     }
 
     /// The tag values; tags beyond the last present one are left out.
+    ///
+    /// # Panics
+    ///
+    /// Never: keys are made by [`SeriesKey::encode`], or checked.
     pub fn decode(&self) -> Vec<Option<String>> {
         self.try_decode().expect("a key is made by encode, or checked by from_bytes")
     }
@@ -139,7 +143,7 @@ mod tests {
     use super::*;
 
     fn hex(key: &SeriesKey) -> String {
-        key.as_bytes().iter().map(|b| format!("{b:02x}")).collect()
+        key.as_bytes().iter().fold(String::new(), |hex, b| hex + &format!("{b:02x}"))
     }
 
     #[test]

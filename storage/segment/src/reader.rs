@@ -57,6 +57,10 @@ pub struct SegmentReader {
 
 impl SegmentReader {
     /// Opens a file and checks footer and directory against `meta`.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the caller hands a share over, as to the writer"
+    )]
     pub fn open(
         disk: Arc<dyn Disk>,
         path: &Path,

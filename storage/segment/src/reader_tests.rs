@@ -1,5 +1,11 @@
 //! Tests of the reader: selections against a model, damage of every kind.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "the numbers of tests are small"
+)]
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -316,4 +322,26 @@ fn a_field_of_another_type_is_not_served() {
     let all = entries(&reader).unwrap();
     let result = reader.scan(all, &[(ColumnId(100), FieldType::Int64)], false);
     assert_corrupt(result.map(drop), "wrong type");
+}
+
+/// Files of every format version that was released, made by the example `write_sample` of its time.
+#[test]
+fn released_formats_are_read() {
+    let content = "";
+    for name in ["segment-v1-lz4.parquet", "segment-v1-zstd.parquet"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures").join(name);
+        let disk = quorate_wal::RealDisk::shared();
+        let meta = SegmentReader::recover_meta(Arc::clone(&disk), &path).unwrap();
+        let hash = blake3::Hash::from_bytes(meta.content_hash).to_hex().to_string();
+        assert_eq!(hash, content, "{name}");
+        assert_eq!((meta.rows, meta.series), (709, 4), "{name}");
+        let caches = crate::SegmentCaches::new(0);
+        let reader = SegmentReader::open(disk, &path, Arc::new(meta), caches).unwrap();
+        let rows = scan_all(&reader).unwrap();
+        assert_eq!(rows[3].0, SeriesKey::encode([Some("c"), Some("us")]));
+        let row = &rows[1].1[1];
+        assert_eq!((row.time, row.cleared.as_slice()), (0, &[4u32, 8][..]));
+        assert_eq!(row.values[1].as_deref(), Some(&i64::MAX.to_le_bytes()[..]));
+        assert_eq!(row.values[0], None);
+    }
 }

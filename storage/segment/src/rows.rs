@@ -16,7 +16,8 @@ pub struct SeriesRows {
     pub key: SeriesKey,
     /// Times in ns: `Timestamp(Nanosecond, "UTC")`, no nulls.
     pub time: ArrayRef,
-    /// One array per field of the schema, in its order: Float64, Int64, UInt64, Boolean, Utf8View, Timestamp(ns, UTC).
+    /// One array per field of the schema, in its order: Float64, Int64, `UInt64`, Boolean,
+    /// `Utf8View`, Timestamp(ns, UTC).
     pub fields: Vec<ArrayRef>,
     /// Explicitly cleared fields per row, where there are any: `Binary`, big-endian `u32` column ids, ascending; null = none.
     pub cleared: Option<ArrayRef>,

@@ -1,5 +1,7 @@
 //! What the tests share: a disk in memory that notes what is asked of it, and a plain model of rows.
 
+#![expect(clippy::cast_possible_truncation, reason = "the numbers of tests are small")]
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -144,7 +146,7 @@ impl DiskFile for MemFile {
     }
 }
 
-/// SplitMix64: the same numbers everywhere and always.
+/// `SplitMix64`: the same numbers everywhere and always.
 #[derive(Clone, Debug)]
 pub(crate) struct Random(pub(crate) u64);
 

@@ -50,8 +50,9 @@ impl SegmentWriter {
         disk: Arc<dyn Disk>,
         dir: &Path,
         schema: RowSchema,
-        spec: WriterSpec,
+        mut spec: WriterSpec,
     ) -> Result<Self, Error> {
+        spec.writer = Self::WRITER_ID;
         for columns in [&schema.tags, &schema.fields] {
             assert!(columns.is_sorted_by(|a, b| a.id < b.id), "columns ascend by id");
         }
@@ -59,7 +60,6 @@ impl SegmentWriter {
         for column in all {
             assert!(column.id < ColumnId::HIDDEN_MIN, "column id {} is reserved", column.id.0);
         }
-        let spec = WriterSpec { writer: Self::WRITER_ID, ..spec };
         Ok(Self {
             disk,
             dir: dir.to_owned(),
@@ -84,6 +84,7 @@ impl SegmentWriter {
         }
         rows.assert_shape(&self.schema);
         self.assert_order(&rows);
+        let last_time = rows.times().last().copied();
         let mut offset = 0;
         while offset < rows.rows() {
             if self.grouper.is_full(&rows.key) {
@@ -93,7 +94,7 @@ impl SegmentWriter {
             offset += self.grouper.add(&rows, offset);
         }
         self.rows += rows.rows() as u64;
-        self.last = rows.times().last().map(|&time| (rows.key.clone(), time));
+        self.last = last_time.map(|time| (rows.key, time));
         Ok(())
     }
 
@@ -114,6 +115,10 @@ impl SegmentWriter {
     }
 
     /// Ends the file: syncs it, renames it to its hash, and syncs the directory. `None` if no row was pushed.
+    ///
+    /// # Panics
+    ///
+    /// If fewer rows were encoded than pushed, which is a bug.
     pub fn finish(mut self) -> Result<Option<SegmentMeta>, Error> {
         if self.rows == 0 {
             return Ok(None);

@@ -1,11 +1,19 @@
 //! Tests of the writer: determinism, content hash, durability.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "the numbers of tests are small"
+)]
+
 use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
 use quorate_wal::Disk;
 
+use crate::columns::{Shape, Unit};
+use crate::encoder::Encoder;
 use crate::test_support::{
     ALL_TYPES, MemDisk, Model, Random, Row, open, path_of, piece, random_model, scan_all, schema,
     spec, write_model,
@@ -16,8 +24,8 @@ fn key(text: &str) -> SeriesKey {
     SeriesKey::encode([Some(text)])
 }
 
-fn float(value: f64) -> Option<Vec<u8>> {
-    Some(value.to_bits().to_le_bytes().to_vec())
+fn float(value: f64) -> Vec<u8> {
+    value.to_bits().to_le_bytes().to_vec()
 }
 
 /// Series of many rows with one float each.
@@ -26,7 +34,7 @@ fn plain_model(series: usize, rows: usize, time: impl Fn(usize, usize) -> i64) -
         .map(|s| {
             let row = |r| Row {
                 time: time(s, r),
-                values: vec![float(((r * 7 + s) % 101) as f64)],
+                values: vec![Some(float(((r * 7 + s) % 101) as f64))],
                 cleared: Vec::new(),
             };
             (key(&format!("host_{s:05}")), (0..rows).map(row).collect())
@@ -175,6 +183,29 @@ fn a_finer_time_in_a_later_row_group_rewrites_the_file() {
 }
 
 #[test]
+fn a_rewritten_file_is_the_one_that_foresight_would_have_written() {
+    let mut model = plain_model(60, 5_000, |_, r| r as i64 * 1_000_000);
+    model[30].1[17].time += 1_000;
+    model[59].1[4_999].time += 1;
+    model[59].1[4_999].cleared = vec![100];
+    let (_, meta) = write(&model, &[FieldType::Float64], 900);
+    let disk = MemDisk::new() as Arc<dyn Disk>;
+    let schema = schema(1, &[FieldType::Float64]);
+    let dir = Path::new("/s");
+    let mut foresight =
+        SegmentWriter::begin(Arc::clone(&disk), dir, schema.clone(), spec(Compression::Lz4))
+            .unwrap();
+    let shape = Shape { unit: Unit::Nano, cleared: true };
+    let shared = Arc::new(schema.clone());
+    let encoder = Encoder::begin(&disk, dir, shared, spec(Compression::Lz4), shape).unwrap();
+    foresight.encoder = Some(encoder);
+    for (key, rows) in &model {
+        foresight.push(piece(&schema, key, rows)).unwrap();
+    }
+    assert_eq!(foresight.finish().unwrap().unwrap(), meta);
+}
+
+#[test]
 fn every_float_survives() {
     let bits = [
         0u64,
@@ -204,7 +235,7 @@ fn every_float_survives() {
 fn statistics_are_exact() {
     let word = |bits: u64| Some(bits.to_le_bytes().to_vec());
     let values: [Vec<Option<Vec<u8>>>; 6] = [
-        vec![float(-0.0), float(0.0), None],
+        vec![Some(float(-0.0)), Some(float(0.0)), None],
         vec![word((-5i64).cast_unsigned()), word(7), None],
         vec![word(u64::MAX), word(1), word(1 << 63)],
         vec![Some(vec![1]), None, Some(vec![1])],
