@@ -134,16 +134,16 @@ impl Shard {
         self.machine.live().state.active.bytes()
     }
 
-    /// How long the active memtable has had rows, as seen by whoever asks regularly.
-    pub(crate) fn active_age(&self) -> Duration {
+    /// How long the active memtable has had rows that no manifest holds, as seen by whoever asks regularly.
+    pub(crate) fn active_age(&self) -> Option<Duration> {
         let empty = self.machine.live().state.active.log_index_first().is_none();
         let now = self.clock.monotonic();
         let mut since = self.active_since.lock();
         if empty {
             *since = None;
-            return Duration::ZERO;
+            return None;
         }
-        now.saturating_sub(*since.get_or_insert(now))
+        Some(now.saturating_sub(*since.get_or_insert(now)))
     }
 
     /// Whether a flush is logged and not installed.
@@ -272,6 +272,9 @@ impl Shard {
             compactions_pending: live.state.compactions.len() as u64,
             segments: live.state.version.iter().count() as u64,
             rows_deduplicated: live.state.counters.rows_deduplicated,
+            rows_expired: live.state.counters.rows_expired,
+            writes_duplicate: live.state.counters.writes_duplicate,
+            entries_applied: live.state.entries_applied,
         }
     }
 }

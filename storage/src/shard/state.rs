@@ -550,3 +550,7 @@ fn remove_expired<'a>(
     }
     version.segments.retain(|_, segments| !segments.is_empty());
 }
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

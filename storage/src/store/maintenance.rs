@@ -97,7 +97,7 @@ impl Rounds {
         let log_is_large = held > options.flush_log_bytes;
         let active = shard.active_bytes();
         let due = active >= options.flush_bytes
-            || shard.active_age() >= options.flush_age
+            || shard.active_age().is_some_and(|age| age >= options.flush_age)
             || (inner.budget.is_tight() && active > options.flush_bytes / 8);
         if (due && shard.may_freeze()) || (log_is_large && !shard.flush_pending()) {
             shard.propose_flush(true, options.write_deadline).await?;
@@ -115,7 +115,7 @@ impl Rounds {
     /// Whether manifests have named replaced segments for a while, without a write that would lead to a flush.
     fn replaced_for_long(&mut self, inner: &Inner, shard: &Shard) -> bool {
         let group = group_of(shard.id());
-        if !shard.machine().holds_replaced() || shard.active_age() > Duration::ZERO {
+        if !shard.machine().holds_replaced() || shard.active_age().is_some() {
             self.replaced_since.remove(&group);
             return false;
         }

@@ -54,6 +54,12 @@ pub struct ShardStatus {
     pub segments: u64,
     /// Rows merged by primary key at flush and compaction.
     pub rows_deduplicated: u64,
+    /// Rows that apply refused since the cluster began: older than their table's retention.
+    pub rows_expired: u64,
+    /// Keyed writes that were repeats, since the cluster began.
+    pub writes_duplicate: u64,
+    /// Entries applied since start, those of the log that were applied again included.
+    pub entries_applied: u64,
 }
 
 /// Counters of the store, for `/metrics`.

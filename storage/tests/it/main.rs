@@ -1,4 +1,6 @@
 //! The store through its public interface.
 
 mod basics;
+mod crash;
+mod damage;
 mod support;

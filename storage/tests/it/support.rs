@@ -129,3 +129,16 @@ pub(crate) fn rows(view: &TableView) -> Result<Rows, Error> {
 pub(crate) fn expect(rows: &[(&str, i64, f64)]) -> Rows {
     rows.iter().map(|(host, time, usage)| (((*host).to_owned(), *time), *usage)).collect()
 }
+
+/// `SplitMix64`.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % n
+    }
+}

@@ -1,0 +1,252 @@
+//! What a restart makes of damaged, missing and superfluous files, and of a disk that is full.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use quorate_storage::catalog::TableOptions;
+use quorate_storage::scan::TimeRange;
+use quorate_storage::{ErrorKind, ReadLevel, Store};
+use quorate_wal::{Disk, DiskFile, DiskLock, DiskSpace, OpenMode, SimDisk};
+
+use crate::support::{DAY, cpu, create_cpu, expect, options, read, write};
+
+const DIR: &str = "/data";
+
+async fn open(disk: &SimDisk) -> Store {
+    Store::open(disk.process(), options(DIR)).await.unwrap()
+}
+
+async fn stop(store: Store) {
+    store.close().await.unwrap();
+}
+
+/// Files of one kind, of all shards, sorted.
+fn files(disk: &SimDisk, folder: &str) -> Vec<PathBuf> {
+    let process = disk.process();
+    let mut found = Vec::new();
+    for shard in ["0", "1"] {
+        let dir = Path::new(DIR).join("shards").join(shard).join(folder);
+        found.extend(process.list(&dir).unwrap().into_iter().map(|name| dir.join(name)));
+    }
+    found
+}
+
+/// A store with three manifests' worth of rows, closed.
+async fn three_flushes(disk: &SimDisk) -> Vec<(&'static str, i64, f64)> {
+    let store = open(disk).await;
+    create_cpu(&store, TableOptions::default()).await;
+    let mut all = Vec::new();
+    for round in 0..3 {
+        for day in 0..4 {
+            let row = ("a", day * DAY + round, 1.0);
+            write(&store, &[row]).await.unwrap();
+            all.push(row);
+        }
+        store.flush().await.unwrap();
+    }
+    write(&store, &[("b", 7, 7.0)]).await.unwrap();
+    all.push(("b", 7, 7.0));
+    stop(store).await;
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_entries_above_the_manifest_are_applied_again() {
+    let disk = SimDisk::new(1);
+    let all = three_flushes(&disk).await;
+    let store = open(&disk).await;
+    let applied: u64 = store.status().shards.iter().map(|s| s.entries_applied).sum();
+    // Per shard: verification of the last flush, the new leader's first entry, and on one of them the last write.
+    assert!(applied <= 8, "{applied} entries were applied, of 12 writes and 6 flushes");
+    assert_eq!(read(&store).await, expect(&all));
+    stop(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_manifest_falls_back_to_the_one_before_it_and_the_log() {
+    for cut_short in [false, true] {
+        let disk = SimDisk::new(2);
+        let all = three_flushes(&disk).await;
+        let manifests = files(&disk, "manifest");
+        assert_eq!(manifests.len(), 4, "two generations per shard: {manifests:?}");
+        for newest in [&manifests[1], &manifests[3]] {
+            if cut_short {
+                disk.process().remove(newest).unwrap();
+            } else {
+                disk.flip_bit(newest, 8 * 100).unwrap();
+            }
+        }
+        let store = open(&disk).await;
+        assert_eq!(read(&store).await, expect(&all));
+        stop(store).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_readable_manifest_only_that_shard_refuses_and_names_the_remedy() {
+    let disk = SimDisk::new(3);
+    three_flushes(&disk).await;
+    for path in &files(&disk, "manifest")[..2] {
+        disk.flip_bit(path, 8 * 100).unwrap();
+    }
+    let store = open(&disk).await;
+    assert!(!store.ready());
+    let table = cpu(&store).id;
+    let error = store.view(table, TimeRange::ALL, &ReadLevel::Linearizable).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("quorate repair --accept-loss"), "{error}");
+    // The other shard serves the days that it holds.
+    let mut served = 0;
+    for day in 0..40 {
+        let time = TimeRange { start: day * DAY, end: day * DAY + 9 };
+        served += u32::from(store.view(table, time, &ReadLevel::Local).await.is_ok());
+    }
+    assert!(0 < served && served < 40, "{served} of 40 days are served");
+    stop(store).await;
+
+    let mut accepting = options(DIR);
+    accepting.accept_loss = true;
+    let store = Store::open(disk.process(), accepting).await.unwrap();
+    assert!(store.ready());
+    write(&store, &[("a", 1, 5.0)]).await.unwrap();
+    stop(store).await;
+    let store = open(&disk).await;
+    assert!(store.ready(), "the loss is accepted for good");
+    assert_eq!(read(&store).await.get(&("a".to_owned(), 1)), Some(&5.0));
+    stop(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_segment_makes_its_shard_refuse_until_the_loss_is_accepted() {
+    let disk = SimDisk::new(4);
+    three_flushes(&disk).await;
+    let segment = files(&disk, "segments").pop().unwrap();
+    let footer = disk.content(&segment).unwrap().len() as u64 - 4;
+    disk.flip_bit(&segment, footer * 8).unwrap();
+    let store = open(&disk).await;
+    assert!(!store.ready());
+    stop(store).await;
+    let mut accepting = options(DIR);
+    accepting.accept_loss = true;
+    stop(Store::open(disk.process(), accepting).await.unwrap()).await;
+    let store = open(&disk).await;
+    assert!(store.ready());
+    assert!(!read(&store).await.is_empty());
+    stop(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_without_an_owner_are_collected_at_start() {
+    let disk = SimDisk::new(5);
+    let all = three_flushes(&disk).await;
+    let before = files(&disk, "segments");
+    let dir = Path::new(DIR).join("shards/0/segments");
+    for name in ["left.tmp", "0000.parquet"] {
+        disk.process().open(&dir.join(name), OpenMode::CreateNew).unwrap();
+    }
+    let store = open(&disk).await;
+    assert_eq!(files(&disk, "segments"), before);
+    assert_eq!(read(&store).await, expect(&all));
+    stop(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replaced_files_go_once_no_manifest_names_them() {
+    let disk = SimDisk::new(6);
+    let all = three_flushes(&disk).await;
+    let store = open(&disk).await;
+    store.flush().await.unwrap();
+    store.compact().await.unwrap();
+    for _ in 0..2 {
+        assert!(files(&disk, "segments").len() > store.segments().len(), "manifests name them");
+        store.flush().await.unwrap();
+    }
+    stop(store).await;
+    let store = open(&disk).await;
+    assert_eq!(files(&disk, "segments").len(), store.segments().len());
+    assert_eq!(read(&store).await, expect(&all));
+    stop(store).await;
+}
+
+/// A disk that has no space for segments while it is told so.
+#[derive(Debug)]
+struct NoSegments {
+    disk: Arc<dyn Disk>,
+    full: Arc<AtomicBool>,
+}
+
+impl Disk for NoSegments {
+    fn create_dir_all(&self, dir: &Path) -> std::io::Result<()> {
+        self.disk.create_dir_all(dir)
+    }
+    fn list(&self, dir: &Path) -> std::io::Result<Vec<String>> {
+        self.disk.list(dir)
+    }
+    fn open(&self, path: &Path, mode: OpenMode) -> std::io::Result<Arc<dyn DiskFile>> {
+        let segment = path.parent().is_some_and(|p| p.ends_with("segments"));
+        if segment && mode == OpenMode::CreateNew && self.full.load(Ordering::SeqCst) {
+            return Err(std::io::ErrorKind::StorageFull.into());
+        }
+        self.disk.open(path, mode)
+    }
+    fn exists(&self, path: &Path) -> std::io::Result<bool> {
+        self.disk.exists(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> std::io::Result<()> {
+        self.disk.remove(path)
+    }
+    fn sync_dir(&self, dir: &Path) -> std::io::Result<()> {
+        self.disk.sync_dir(dir)
+    }
+    fn lock(&self, path: &Path) -> std::io::Result<Box<dyn DiskLock>> {
+        self.disk.lock(path)
+    }
+    fn space(&self, dir: &Path) -> std::io::Result<DiskSpace> {
+        self.disk.space(dir)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_without_space_keeps_its_rows_and_is_done_when_there_is_space() {
+    let sim = SimDisk::new(7);
+    let full = Arc::new(AtomicBool::new(false));
+    let disk = Arc::new(NoSegments { disk: sim.process(), full: Arc::clone(&full) });
+    let store = Store::open(disk, options(DIR)).await.unwrap();
+    create_cpu(&store, TableOptions::default()).await;
+    write(&store, &[("a", 1, 1.0)]).await.unwrap();
+    full.store(true, Ordering::SeqCst);
+    let error = store.flush().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exhausted, "{error}");
+    write(&store, &[("a", 2, 2.0)]).await.unwrap();
+    let all = expect(&[("a", 1, 1.0), ("a", 2, 2.0)]);
+    assert_eq!(read(&store).await, all, "rows of the frozen memtable are still read");
+    full.store(false, Ordering::SeqCst);
+    while store.status().shards.iter().any(|s| s.flushes_pending > 0) {
+        tokio::task::yield_now().await;
+    }
+    store.flush().await.unwrap();
+    assert!(!store.segments().is_empty());
+    assert_eq!(read(&store).await, all);
+    stop(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_in_use_or_of_a_newer_format_is_refused() {
+    let disk = SimDisk::new(8);
+    let store = open(&disk).await;
+    let error = Store::open(disk.process(), options(DIR)).await.unwrap_err();
+    assert!(error.to_string().contains("in use by another process"), "{error}");
+    stop(store).await;
+    let node = Path::new(DIR).join("node.json");
+    let text = String::from_utf8(disk.content(&node).unwrap()).unwrap();
+    let place = text.find(": 1").unwrap() as u64 + 2;
+    disk.overwrite(&node, place, b"9").unwrap();
+    let error = Store::open(disk.process(), options(DIR)).await.unwrap_err();
+    assert!(error.to_string().contains("has format 9"), "{error}");
+    disk.overwrite(&node, place, b"1").unwrap();
+    stop(open(&disk).await).await;
+}
