@@ -7,6 +7,7 @@
 //! | `consistency` | `linearizable`, `local`, `session` with `quorate-receipt`; `quorum`, `all`; several with commas |
 //! | `query-timeout` | `30s`, `500ms`, `5m`, `1h`; without a unit, seconds |
 //! | `idempotency-key` | at most 256 bytes; a repeat has no second effect |
+//! | `timestamps` | `zoned`, or `naive` for drivers that cannot read times with a zone: UTC then |
 //! | `quorate-tags`, `quorate-time` | of bulk ingest: names of the tag columns, of the time column |
 //!
 //! Headers are what a connection begins with: what the session has changed since (`SET`, `USE`) goes before them. Other
@@ -26,6 +27,7 @@ use crate::message::SessionState;
 use crate::seal::Seal;
 use crate::session::{self, BoundedMap, Holder, TokenId};
 use crate::status;
+use crate::wire::Times;
 
 /// Names of the header `database`, ours first, then those of InfluxDB's clients.
 const DATABASE: [&str; 4] = ["database", "bucket", "bucket-name", "iox-namespace-name"];
@@ -42,6 +44,8 @@ pub(crate) struct Call {
     pub(crate) state: SessionState,
     /// Who holds the state.
     pub(crate) holder: Holder,
+    /// Header `timestamps`.
+    pub(crate) times: Times,
     /// Header `quorate-tags`.
     pub(crate) tags: Option<Vec<String>>,
     /// Header `quorate-time`.
@@ -68,7 +72,8 @@ impl Call {
             .transpose()
             .map_err(|why| status::invalid(format!("header quorate-tags: {why}")))?;
         let time = headers.get("quorate-time")?.map(str::to_owned);
-        Ok(Self { options, state, holder, tags, time })
+        let times = headers.times()?;
+        Ok(Self { options, state, holder, times, tags, time })
     }
 }
 
@@ -153,6 +158,16 @@ impl<'a> Headers<'a> {
             }
         }
         Ok(None)
+    }
+
+    fn times(&self) -> Result<Times, Status> {
+        match self.get("timestamps")? {
+            None | Some("zoned") => Ok(Times::Zoned),
+            Some("naive") => Ok(Times::Naive),
+            Some(other) => Err(status::invalid(format!(
+                "header timestamps: {other:?} is neither zoned nor naive"
+            ))),
+        }
     }
 
     fn idempotency_key(&self) -> Result<Option<String>, Status> {

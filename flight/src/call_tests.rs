@@ -77,6 +77,7 @@ fn a_wrong_value_is_an_error_that_names_the_header() {
     check_error(("query-timeout", "soon"), "header query-timeout: \"soon\" is no length of time");
     check_error(("query-timeout", "0s"), "header query-timeout: it must be more than nothing");
     check_error(("query-timeout", "99999999999999999h"), "header query-timeout");
+    check_error(("timestamps", "local"), "header timestamps: \"local\" is neither");
     check_error(("idempotency-key", &"k".repeat(257)), "header idempotency-key has 257 bytes");
     check_error(("quorate-tags", "a,,b"), "header quorate-tags: a name is empty");
     check_error(("quorate-tags", "\"a"), "header quorate-tags: a quote is missing");

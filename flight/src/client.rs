@@ -201,7 +201,7 @@ impl Client {
         // reported instead of the server's answer.
         let failed = Arc::new(Mutex::new(None));
         let note = Arc::clone(&failed);
-        let schema = crate::wire::wire_schema(&schema);
+        let schema = crate::wire::wire_schema(&schema, crate::wire::Times::Zoned);
         let upload = encode_upload(&schema, descriptor, futures::stream::iter(batches))
             .map_err(move |error| *note.lock() = Some(error))
             .take_while(|message| futures::future::ready(message.is_ok()))

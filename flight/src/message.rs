@@ -186,6 +186,9 @@ pub(crate) struct StatementMessage {
     /// The client's idempotency key; without one, `id` is the key.
     #[prost(string, optional, tag = "7")]
     pub(crate) idempotency_key: Option<String>,
+    /// Whether times lose their zone.
+    #[prost(bool, tag = "8")]
+    pub(crate) naive_times: bool,
 }
 
 /// What a statement does.

@@ -24,7 +24,7 @@ use crate::service::{Outgoing, Shared};
 use crate::statement::Statement;
 use crate::status;
 use crate::update::Upload;
-use crate::wire::{schema_bytes, wire_schema};
+use crate::wire::{self, schema_bytes, wire_schema};
 
 /// Plans a statement and answers with its handle.
 pub(crate) async fn create(
@@ -41,11 +41,11 @@ pub(crate) async fn create(
         prepared_statement_handle: statement.close(Purpose::Prepared, &shared.seal)?,
         // Drivers without `is_update` take a statement with an empty schema for an update.
         dataset_schema: if is_query {
-            schema_bytes(&wire_schema(&plan.schema))?
+            schema_bytes(&wire_schema(&plan.schema, call.times))?
         } else {
             Bytes::new()
         },
-        parameter_schema: schema_bytes(&wire_schema(&plan.parameters))?,
+        parameter_schema: schema_bytes(&wire::parameter_schema(&plan.parameters))?,
         is_update: Some(!is_query),
     };
     let any = Any {

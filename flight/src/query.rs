@@ -66,7 +66,7 @@ async fn info(
 ) -> Result<Response<FlightInfo>, Status> {
     let session = shared.session(statement.options(call));
     let plan = session.plan(&statement.sql).await.map_err(|e| status::of(&e))?;
-    let schema = wire_schema(&plan.schema);
+    let schema = wire_schema(&plan.schema, statement.times);
     statement.kind = plan.kind;
     statement.schema_hash = schema_hash(&schema)?;
     let ticket =
@@ -89,7 +89,7 @@ pub(crate) async fn statement_schema(
 ) -> Result<SchemaRef, Status> {
     let session = shared.session(call.options.clone());
     let plan = session.plan(sql).await.map_err(|e| status::of(&e))?;
-    Ok(wire_schema(&plan.schema))
+    Ok(wire_schema(&plan.schema, call.times))
 }
 
 /// The schema that a prepared statement's result would have.
@@ -101,7 +101,7 @@ pub(crate) async fn prepared_schema(
     let prepared = prepare::open(shared, &command.prepared_statement_handle)?;
     let session = shared.session(prepared.options(call));
     let plan = session.plan(&prepared.sql).await.map_err(|e| status::of(&e))?;
-    Ok(wire_schema(&plan.schema))
+    Ok(wire_schema(&plan.schema, prepared.times))
 }
 
 /// Runs what a ticket holds.
@@ -225,7 +225,7 @@ fn stream(
     rows: QueryStream,
     guard: RunGuard,
 ) -> Result<Response<Outgoing<FlightData>>, Status> {
-    let schema = wire_schema(&rows.schema);
+    let schema = wire_schema(&rows.schema, statement.times);
     if !statement.schema_hash.is_empty() && statement.schema_hash != schema_hash(&schema)? {
         return Err(Status::aborted(
             "a table changed after the query was planned and before it was fetched; run it again",

@@ -18,6 +18,7 @@ use crate::call::Call;
 use crate::message::{SessionState, StatementKindState, StatementMessage};
 use crate::seal::{Purpose, Seal};
 use crate::status;
+use crate::wire::Times;
 
 /// Most bytes of parameters that a handle carries; more rows go with an update, which streams them.
 const PARAMETER_BYTES_MAX: usize = 4 << 20;
@@ -39,6 +40,8 @@ pub(crate) struct Statement {
     pub(crate) schema_hash: Bytes,
     /// The client's key.
     pub(crate) idempotency_key: Option<String>,
+    /// What times look like in its result.
+    pub(crate) times: Times,
 }
 
 impl Statement {
@@ -52,6 +55,7 @@ impl Statement {
             parameters: None,
             schema_hash: Bytes::new(),
             idempotency_key: call.options.idempotency_key.clone(),
+            times: call.times,
         }
     }
 
@@ -70,6 +74,7 @@ impl Statement {
             .into(),
             schema_hash: self.schema_hash.clone(),
             idempotency_key: self.idempotency_key.clone(),
+            naive_times: self.times == Times::Naive,
         };
         Ok(seal.close(purpose, &message.encode_to_vec()))
     }
@@ -96,6 +101,7 @@ impl Statement {
             parameters: parameters.map_err(|e| status::internal(&e))?,
             schema_hash: message.schema_hash,
             idempotency_key: message.idempotency_key,
+            times: if message.naive_times { Times::Naive } else { Times::Zoned },
         })
     }
 
@@ -169,6 +175,7 @@ mod tests {
             parameters,
             schema_hash: Bytes::from_static(b"hash"),
             idempotency_key: Some("key".into()),
+            times: Times::Naive,
         }
     }
 

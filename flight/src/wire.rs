@@ -8,6 +8,7 @@
 //!   `Decimal128`.
 //! - Every field may be null, at any depth: a plan knows more about nulls than its stream keeps to.
 //! - Metadata of fields and schema is left out.
+//! - Times lose their zone for those who ask for it ([`Times::Naive`]).
 //!
 //! Values are never changed by it: each of the casts is exact.
 
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
@@ -29,23 +30,49 @@ use crate::status;
 /// Size that messages aim at; gRPC clients commonly refuse more than 4 MiB.
 const MESSAGE_BYTES_TARGET: usize = 2 << 20;
 
+/// What times look like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Times {
+    /// Instants, with their zone.
+    #[default]
+    Zoned,
+    /// The same instants without a zone, to be read as UTC: for drivers that cannot read times with one.
+    Naive,
+}
+
 /// The schema that a result has on the wire.
-pub(crate) fn wire_schema(schema: &Schema) -> SchemaRef {
-    Arc::new(Schema::new(wire_fields(schema.fields())))
+pub(crate) fn wire_schema(schema: &Schema, times: Times) -> SchemaRef {
+    Arc::new(Schema::new(wire_fields(schema.fields(), times)))
 }
 
-fn wire_fields(fields: &Fields) -> Fields {
-    fields.iter().map(wire_field).collect()
+/// The schema in which parameters are asked for. Times are in milliseconds: the JDBC driver writes its milliseconds into
+/// whatever unit it is told, unscaled. Drivers that bind with a schema of their own are not bound to it.
+pub(crate) fn parameter_schema(schema: &Schema) -> SchemaRef {
+    let field = |field: &FieldRef| {
+        let data_type = match wire_type(field.data_type(), Times::Zoned) {
+            DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Millisecond, zone),
+            other => other,
+        };
+        Field::new(field.name(), data_type, true)
+    };
+    Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
 }
 
-fn wire_field(field: &FieldRef) -> FieldRef {
-    Arc::new(Field::new(field.name(), wire_type(field.data_type()), true))
+fn wire_fields(fields: &Fields, times: Times) -> Fields {
+    fields.iter().map(|field| wire_field(field, times)).collect()
 }
 
-fn wire_type(data_type: &DataType) -> DataType {
+fn wire_field(field: &FieldRef, times: Times) -> FieldRef {
+    Arc::new(Field::new(field.name(), wire_type(field.data_type(), times), true))
+}
+
+fn wire_type(data_type: &DataType, times: Times) -> DataType {
     match data_type {
-        DataType::Dictionary(_, value) => wire_type(value),
-        DataType::RunEndEncoded(_, values) => wire_type(values.data_type()),
+        DataType::Timestamp(unit, Some(_)) if times == Times::Naive => {
+            DataType::Timestamp(*unit, None)
+        }
+        DataType::Dictionary(_, value) => wire_type(value, times),
+        DataType::RunEndEncoded(_, values) => wire_type(values.data_type(), times),
         DataType::Utf8View => DataType::Utf8,
         DataType::BinaryView => DataType::Binary,
         DataType::Float16 => DataType::Float32,
@@ -55,16 +82,18 @@ fn wire_type(data_type: &DataType) -> DataType {
         DataType::List(item)
         | DataType::LargeList(item)
         | DataType::ListView(item)
-        | DataType::LargeListView(item) => DataType::List(wire_field(item)),
-        DataType::FixedSizeList(item, size) => DataType::FixedSizeList(wire_field(item), *size),
-        DataType::Struct(fields) => DataType::Struct(wire_fields(fields)),
-        DataType::Map(entries, sorted) => DataType::Map(wire_entries(entries), *sorted),
+        | DataType::LargeListView(item) => DataType::List(wire_field(item, times)),
+        DataType::FixedSizeList(item, size) => {
+            DataType::FixedSizeList(wire_field(item, times), *size)
+        }
+        DataType::Struct(fields) => DataType::Struct(wire_fields(fields, times)),
+        DataType::Map(entries, sorted) => DataType::Map(wire_entries(entries, times), *sorted),
         other => other.clone(),
     }
 }
 
 /// Entries of a map: Arrow wants the entries and the keys without nulls.
-fn wire_entries(entries: &FieldRef) -> FieldRef {
+fn wire_entries(entries: &FieldRef, times: Times) -> FieldRef {
     let DataType::Struct(fields) = entries.data_type() else {
         return Arc::clone(entries);
     };
@@ -72,7 +101,11 @@ fn wire_entries(entries: &FieldRef) -> FieldRef {
         .iter()
         .enumerate()
         .map(|(i, f)| {
-            Arc::new(Field::new(f.name(), wire_type(f.data_type()), i > 0 && f.is_nullable()))
+            Arc::new(Field::new(
+                f.name(),
+                wire_type(f.data_type(), times),
+                i > 0 && f.is_nullable(),
+            ))
         })
         .collect();
     Arc::new(Field::new(entries.name(), DataType::Struct(fields), false))

@@ -82,7 +82,7 @@ fn half_from(
 #[test]
 fn every_type_is_cast_to_the_schema_that_is_announced() {
     let batch = every_type();
-    let schema = wire_schema(&batch.schema());
+    let schema = wire_schema(&batch.schema(), Times::Zoned);
     let wire = wire_batch(&batch, &schema).unwrap();
     assert_eq!(wire.schema(), schema);
     assert_eq!(wire.num_rows(), 3);
@@ -105,8 +105,8 @@ fn every_type_is_cast_to_the_schema_that_is_announced() {
 
 #[test]
 fn the_wire_schema_of_a_wire_schema_is_itself() {
-    let schema = wire_schema(&every_type().schema());
-    assert_eq!(wire_schema(&schema), schema);
+    let schema = wire_schema(&every_type().schema(), Times::Zoned);
+    assert_eq!(wire_schema(&schema, Times::Zoned), schema);
 }
 
 #[test]
@@ -114,7 +114,10 @@ fn metadata_is_left_out() {
     let field = Field::new("a", DataType::Int64, false)
         .with_metadata([("k".to_owned(), "v".to_owned())].into());
     let schema = Schema::new(vec![field]).with_metadata([("k".to_owned(), "v".to_owned())].into());
-    assert_eq!(*wire_schema(&schema), Schema::new(vec![Field::new("a", DataType::Int64, true)]));
+    assert_eq!(
+        *wire_schema(&schema, Times::Zoned),
+        Schema::new(vec![Field::new("a", DataType::Int64, true)])
+    );
 }
 
 #[test]
@@ -141,7 +144,7 @@ fn a_small_slice_of_a_large_batch_is_one_message() {
 #[tokio::test]
 async fn what_is_encoded_decodes_to_the_same_rows() {
     let batch = every_type();
-    let schema = wire_schema(&batch.schema());
+    let schema = wire_schema(&batch.schema(), Times::Zoned);
     let want = wire_batch(&batch, &schema).unwrap();
     let messages =
         encode(&schema, futures::stream::iter([Ok(batch.slice(0, 2)), Ok(batch.slice(2, 1))]));
@@ -157,10 +160,38 @@ async fn what_is_encoded_decodes_to_the_same_rows() {
 
 #[tokio::test]
 async fn the_schema_is_sent_when_no_row_is() {
-    let schema = wire_schema(&every_type().schema());
+    let schema = wire_schema(&every_type().schema(), Times::Zoned);
     let mut stream = arrow_flight::decode::FlightRecordBatchStream::new_from_flight_data(
         encode(&schema, futures::stream::empty()).map_err(FlightError::from),
     );
     assert!(stream.next().await.is_none());
     assert_eq!(stream.schema(), Some(&schema));
+}
+
+#[test]
+fn naive_times_are_the_same_instants() {
+    let batch = every_type();
+    let schema = wire_schema(&batch.schema(), Times::Naive);
+    let time = schema.field_with_name("time").unwrap();
+    assert_eq!(time.data_type(), &DataType::Timestamp(TimeUnit::Nanosecond, None));
+    let wire = wire_batch(&batch, &schema).unwrap();
+    let values = |batch: &RecordBatch| {
+        let column = batch.column_by_name("time").unwrap();
+        column.as_primitive::<arrow::datatypes::TimestampNanosecondType>().values().to_vec()
+    };
+    assert_eq!(values(&wire), values(&batch));
+}
+
+#[test]
+fn times_are_asked_for_in_milliseconds() {
+    let zone: Option<Arc<str>> = Some("UTC".into());
+    let plan = Schema::new(vec![
+        Field::new("$1", DataType::Timestamp(TimeUnit::Nanosecond, zone.clone()), true),
+        Field::new("$2", DataType::Utf8View, true),
+    ]);
+    let want = Schema::new(vec![
+        Field::new("$1", DataType::Timestamp(TimeUnit::Millisecond, zone), true),
+        Field::new("$2", DataType::Utf8, true),
+    ]);
+    assert_eq!(*parameter_schema(&plan), want);
 }

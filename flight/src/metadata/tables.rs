@@ -23,6 +23,7 @@ use crate::call::Call;
 use crate::service::Shared;
 use crate::session::TIMEZONE;
 use crate::status;
+use crate::wire::Times;
 
 /// Tables that hold rows of the user.
 const TABLE: &str = "TABLE";
@@ -101,7 +102,7 @@ pub(super) async fn tables(
         // A zone is part of the type of times: only the default one is known without planning.
         let is_known = schema == "public" && zone == TIMEZONE;
         let columns = match known.table(catalog, table).filter(|_| is_known) {
-            Some(table) => table_schema(table),
+            Some(table) => table_schema(table, call.times),
             None => planned_schema(shared, call, catalog, schema, table).await?,
         };
         built(builder.append(catalog, schema, table, kind, &columns))?;
@@ -177,16 +178,17 @@ async fn planned_schema(
     let sql = format!("SELECT * FROM {}.{}.{}", quoted(catalog), quoted(schema), quoted(table));
     let session = shared.session(call.options.clone());
     let plan = session.plan(&sql).await.map_err(|e| status::of(&e))?;
-    Ok(crate::wire::wire_schema(&plan.schema).as_ref().clone())
+    Ok(crate::wire::wire_schema(&plan.schema, call.times).as_ref().clone())
 }
 
 /// The schema of a stored table as a query of it would have it, with what drivers tell of its columns.
-fn table_schema(table: &Table) -> Schema {
-    Schema::new(table.columns.iter().map(|c| column_field(table, c)).collect::<Vec<_>>())
+fn table_schema(table: &Table, times: Times) -> Schema {
+    Schema::new(table.columns.iter().map(|c| column_field(table, c, times)).collect::<Vec<_>>())
 }
 
-fn column_field(table: &Table, column: &Column) -> Field {
-    let time = || DataType::Timestamp(TimeUnit::Nanosecond, Some(TIMEZONE.into()));
+fn column_field(table: &Table, column: &Column, times: Times) -> Field {
+    let zone = (times == Times::Zoned).then(|| TIMEZONE.into());
+    let time = || DataType::Timestamp(TimeUnit::Nanosecond, zone.clone());
     let (data_type, type_name, remarks) = match column.kind {
         ColumnKind::Time => (time(), "TIMESTAMP(9) WITH TIME ZONE", "time"),
         ColumnKind::Tag => (DataType::Utf8, "VARCHAR", "tag"),

@@ -8,7 +8,7 @@ use arrow_flight::{FlightInfo, IpcMessage};
 use futures::TryStreamExt;
 use tonic::transport::Channel;
 
-use crate::server::{Server, change, cpu, pretty, rows};
+use crate::server::{Server, change, cpu, pretty};
 
 type Client = FlightSqlServiceClient<Channel>;
 
@@ -74,19 +74,28 @@ async fn tables_are_listed_by_pattern_and_type() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_schema_of_every_table_is_that_of_its_query() {
     let server = Server::start().await;
-    let mut client = server.flight_sql().await;
+    for headers in [&[][..], &[("timestamps", "naive")], &[("timezone", "Europe/Berlin")]] {
+        let mut client = server.flight_sql().await;
+        for (name, value) in headers {
+            client.set_header(*name, *value);
+        }
+        schemas_of_tables_and_queries_agree(&server, client).await;
+    }
+    server.stop().await;
+}
+
+async fn schemas_of_tables_and_queries_agree(server: &Server, mut client: Client) {
     let mut ours = server.client().await;
-    cpu(&mut ours).await;
     change(
         &mut ours,
-        "CREATE TABLE wide (time TIMESTAMP NOT NULL, \"Größe x\" STRING, f DOUBLE, i BIGINT, \
+        "CREATE TABLE IF NOT EXISTS wide (time TIMESTAMP NOT NULL, \"Größe x\" STRING, f DOUBLE, i BIGINT, \
          u BIGINT UNSIGNED, b BOOLEAN, s STRING, t TIMESTAMP, PRIMARY KEY (\"Größe x\", time))",
     )
     .await;
     let request = CommandGetTables { include_schema: true, ..CommandGetTables::default() };
     let info = client.get_tables(request).await.unwrap();
     let tables = fetch(&mut client, info).await;
-    assert!(tables.num_rows() >= 2);
+    assert!(tables.num_rows() >= 1);
     for row in 0..tables.num_rows() {
         let name = |column: usize| tables.column(column).as_string::<i32>().value(row).to_owned();
         let described =
@@ -101,15 +110,6 @@ async fn the_schema_of_every_table_is_that_of_its_query() {
         };
         assert_eq!(columns(&described), columns(&queried), "{sql}");
     }
-    assert_eq!(
-        rows(&mut ours, "SELECT * FROM wide")
-            .await
-            .iter()
-            .map(RecordBatch::num_rows)
-            .sum::<usize>(),
-        0
-    );
-    server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
