@@ -26,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 use crate::http::{Door, DoorOptions};
 use crate::settings::Settings;
 
+/// Exit status after a failed sync.
+const SYNC_FAILED: i32 = 74;
 /// File in the data directory that tells scripts where the node listens.
 const ADDRESSES: &str = "addresses.json";
 /// How long requests in progress may take after the node was told to stop.
@@ -91,7 +93,7 @@ impl Node {
         doors.spawn(serve_http(http_listener, Arc::clone(&door), shutdown.clone()));
 
         tracing::info!(data_dir = %settings.data_dir.display(), "opening");
-        let disk = quorate_wal::RealDisk::shared();
+        let disk = quorate_wal::disk_from_environment();
         let engine = Engine::open(disk, settings.engine()).await?;
         let service = Service::new(
             Arc::clone(&engine),
@@ -116,9 +118,17 @@ impl Node {
         self.http
     }
 
-    /// Waits until a door fails, which none should.
+    /// Waits until a door fails, which none should. A failed sync ends the process at once: what was being written is
+    /// unknown, nothing is guessed, and a restart reads the disk anew.
     pub(crate) async fn failed(&mut self) -> io::Error {
-        match self.doors.join_next().await {
+        let door = tokio::select! {
+            door = self.doors.join_next() => door,
+            what = self.engine.store().failed() => {
+                tracing::error!(what, "a write or sync of the log failed; the node ends");
+                std::process::exit(SYNC_FAILED);
+            }
+        };
+        match door {
             Some(Ok(Err(error))) => error,
             Some(Err(error)) => io::Error::other(error),
             Some(Ok(Ok(()))) | None => io::Error::other("it ended by itself"),

@@ -102,7 +102,7 @@ impl<'a> LinesRequest<'a> {
                 catalog,
                 database,
                 precision,
-                now: server_time(),
+                now: session.engine().options().store.clock.now_nanos(),
                 refused: HashMap::new(),
                 // What must be checked as a whole is one chunk.
                 chunk_bytes: if accept_partial { CHUNK_BYTES } else { usize::MAX },
@@ -191,8 +191,11 @@ impl<'a> LinesRequest<'a> {
         on_cpu(move || decode(&body, place, &rules)).await
     }
 
-    /// Lines without a timestamp get the same time on every retry of the key.
+    /// Lines without a timestamp have the same time on every retry of the key.
     async fn fix_time(&mut self) -> Result<(), Error> {
+        if let Some(key) = &self.key {
+            self.rules.now = self.store.time_of_key(key, self.rules.now).await?;
+        }
         self.time_is_final = true;
         Ok(())
     }
@@ -312,11 +315,6 @@ pub(super) async fn known_database(store: &Store, database: &str) -> Result<Arc<
         return Ok(catalog);
     }
     Err(Error::request(ErrorKind::NotFound, format!("database {database:?} does not exist")))
-}
-
-/// The server's time, for lines that have none.
-fn server_time() -> i64 {
-    chrono::Utc::now().timestamp_nanos_opt().unwrap_or(i64::MAX)
 }
 
 fn needed(table: &DecodedTable) -> Needed {

@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: &RepairArgs) -> ExitCode {
     let options =
         StoreOptions { accept_loss: true, ..StoreOptions::new(arguments.data_dir.clone()) };
     let repaired = runtime.block_on(async {
-        let store = Store::open(quorate_wal::RealDisk::shared(), options).await?;
+        let store = Store::open(quorate_wal::disk_from_environment(), options).await?;
         store.close().await
     });
     match repaired {
