@@ -140,8 +140,16 @@ impl Background {
     /// The thread.
     pub(crate) fn run(&self, shared: &Shared) {
         let mut state = self.state.lock();
-        while !state.stopping {
-            if matches!(state.spare, SpareState::Wanted) {
+        loop {
+            if state.remove_below > state.removed_below {
+                let below = state.remove_below;
+                drop(state);
+                remove_segments(shared, below);
+                state = self.state.lock();
+                state.removed_below = below;
+            } else if state.stopping {
+                break;
+            } else if matches!(state.spare, SpareState::Wanted) {
                 drop(state);
                 let made = make_spare(shared);
                 state = self.state.lock();
@@ -156,12 +164,6 @@ impl Background {
                     }
                 };
                 self.changed.notify_all();
-            } else if state.remove_below > state.removed_below {
-                let below = state.remove_below;
-                drop(state);
-                remove_segments(shared, below);
-                state = self.state.lock();
-                state.removed_below = below;
             } else {
                 self.changed.wait(&mut state);
             }

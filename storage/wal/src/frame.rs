@@ -6,14 +6,16 @@
 //! FAST '18, §3.3).
 //!
 //! ```text
-//! ┌────────┬───────────┬─────────────┬─────┬────────┬───────────┬─────┐
-//! │ header │ directory │ payloads …  │ pad │ footer │ directory │ pad │
-//! └────────┴───────────┴─────────────┴─────┴────────┴───────────┴─────┘
-//! 4 KiB boundary                           4 KiB boundary
+//! ┌────────┬───────────┬─────┬─────────────┬─────┬────────┬───────────┬─────┐
+//! │ header │ directory │ pad │ payloads …  │ pad │ footer │ directory │ pad │
+//! └────────┴───────────┴─────┴─────────────┴─────┴────────┴───────────┴─────┘
+//! 4 KiB boundary             512 B boundary      4 KiB boundary
 //! ```
 //!
 //! The footer is the header again under another magic number. Votes, commit positions, truncations, purges
 //! and group states stand *in* the directory, and so twice; payloads of entries follow in directory order.
+//! At its end the directory has a checksum of each sector of payload: a power cut leaves sectors that were
+//! never written, and so are zero; anything else that is wrong with a sector is damage.
 //!
 //! Invariants: `crc` covers header and directory, the directory holds each payload's CRC32C; a header names
 //! its own segment and offset, so that a frame in the wrong place is no frame.
@@ -31,6 +33,9 @@ const MAGIC_HEADER: [u8; 4] = *b"QWLF";
 const MAGIC_FOOTER: [u8; 4] = *b"QWLE";
 const HEADER_LEN: usize = 80;
 const RECORD_LEN: usize = 56;
+/// What a disk writes as a whole or not at all.
+pub(crate) const SECTOR: usize = 512;
+const SECTOR_CRC_LEN: usize = 4;
 
 /// Which of its two copies a frame's directory was read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +76,7 @@ pub(crate) struct FrameHeader {
 impl FrameHeader {
     /// Where the payloads begin in the segment.
     pub(crate) fn payload_offset(&self) -> u64 {
-        self.offset + HEADER_LEN as u64 + u64::from(self.directory_len)
+        self.offset + payload_start(self.directory_len as usize) as u64
     }
 
     /// Where the footer begins in the segment.
@@ -89,6 +94,8 @@ impl FrameHeader {
 pub(crate) struct Frame {
     pub(crate) header: FrameHeader,
     pub(crate) records: Vec<Tagged>,
+    /// Checksum of each sector of payload.
+    pub(crate) sectors: Vec<u32>,
     /// Checksum of the header copy: the link that the next frame holds.
     pub(crate) crc: u32,
 }
@@ -133,10 +140,15 @@ pub(crate) struct FramePlace {
     pub(crate) previous_crc: u32,
 }
 
+const fn payload_start(directory_len: usize) -> usize {
+    (HEADER_LEN + directory_len).next_multiple_of(SECTOR)
+}
+
 /// Length of a frame with this many records, bytes in the directory beside them, and bytes of payload.
 pub(crate) fn frame_len(records: usize, inline_len: usize, payload_len: usize) -> usize {
-    let directory_len = records * RECORD_LEN + inline_len;
-    blocks(HEADER_LEN + directory_len + payload_len) + blocks(HEADER_LEN + directory_len)
+    let sectors_len = payload_len.div_ceil(SECTOR) * SECTOR_CRC_LEN;
+    let directory_len = records * RECORD_LEN + inline_len + sectors_len;
+    blocks(payload_start(directory_len) + payload_len) + blocks(HEADER_LEN + directory_len)
 }
 
 /// Bytes that a record adds to the directory beside its fixed part.
@@ -162,26 +174,18 @@ pub(crate) fn encode<'a>(
     records: Vec<Tagged>,
     payloads: impl Iterator<Item = &'a [u8]>,
 ) -> Frame {
-    let mut directory = Vec::with_capacity(records.len() * RECORD_LEN);
-    let mut inline = Vec::new();
-    let mut payload_len = 0_u64;
-    for tagged in &records {
-        encode_record(tagged, &mut directory, &mut inline);
-        if let Record::Entry { len, .. } = tagged.record {
-            payload_len += u64::from(len);
-        }
-    }
-    directory.extend_from_slice(&inline);
-
-    let body = HEADER_LEN + directory.len();
-    let len =
-        blocks(body + usize::try_from(payload_len).expect("payloads are in memory")) + blocks(body);
+    let mut directory = encode_records(&records);
+    let payload_len = payload_len(&records);
+    let payload_bytes = usize::try_from(payload_len).expect("payloads are in memory");
+    let directory_len = directory.len() + payload_bytes.div_ceil(SECTOR) * SECTOR_CRC_LEN;
+    let body = HEADER_LEN + directory_len;
+    let len = blocks(payload_start(directory_len) + payload_bytes) + blocks(body);
     let header = FrameHeader {
         segment: place.segment,
         frame: place.frame,
         offset: place.offset,
         len: len as u64,
-        directory_len: u32::try_from(directory.len()).expect("a frame is bounded"),
+        directory_len: u32::try_from(directory_len).expect("a frame is bounded"),
         payload_len,
         durable_frame: place.durable_frame,
         oldest_segment: place.oldest_segment,
@@ -189,31 +193,63 @@ pub(crate) fn encode<'a>(
     };
     let records_len = u32::try_from(records.len()).expect("a frame is bounded");
 
+    // The payloads come first, since the directory has their checksums.
     out.clear();
     out.reserve(len);
-    let crc = encode_copy(out, Copy::Header, &header, records_len, &directory);
+    out.resize(payload_start(directory_len), 0);
     for payload in payloads {
         out.extend_from_slice(payload);
     }
-    debug_assert_eq!(out.len() as u64, body as u64 + payload_len, "payloads match the directory");
+    let payload = &out[payload_start(directory_len)..];
+    debug_assert_eq!(payload.len(), payload_bytes, "payloads match the directory");
+    let sectors: Vec<u32> = payload.chunks(SECTOR).map(crc32c::crc32c).collect();
+    encode_sectors(&sectors, &mut directory);
     out.resize(len - blocks(body), 0);
     encode_copy(out, Copy::Footer, &header, records_len, &directory);
     out.resize(len, 0);
-    Frame { header, records, crc }
+    let mut head = Vec::with_capacity(body);
+    let crc = encode_copy(&mut head, Copy::Header, &header, records_len, &directory);
+    out[..body].copy_from_slice(&head);
+    Frame { header, records, sectors, crc }
 }
 
 /// The bytes of one copy of an intact frame's header and directory, to mend the other one with.
 pub(crate) fn copy_bytes(frame: &Frame, copy: Copy) -> Vec<u8> {
-    let mut directory = Vec::new();
-    let mut inline = Vec::new();
-    for tagged in &frame.records {
-        encode_record(tagged, &mut directory, &mut inline);
-    }
-    directory.extend_from_slice(&inline);
+    let mut directory = encode_records(&frame.records);
+    encode_sectors(&frame.sectors, &mut directory);
     let mut out = Vec::new();
     let records_len = u32::try_from(frame.records.len()).expect("it was encoded before");
     encode_copy(&mut out, copy, &frame.header, records_len, &directory);
     out
+}
+
+fn encode_records(records: &[Tagged]) -> Vec<u8> {
+    let mut directory = Vec::with_capacity(records.len() * RECORD_LEN);
+    let mut inline = Vec::new();
+    for tagged in records {
+        encode_record(tagged, &mut directory, &mut inline);
+    }
+    directory.extend_from_slice(&inline);
+    directory
+}
+
+fn encode_sectors(sectors: &[u32], directory: &mut Vec<u8>) {
+    for crc in sectors {
+        put_u32(directory, *crc);
+    }
+}
+
+fn payload_len(records: &[Tagged]) -> u64 {
+    let len = |tagged: &Tagged| match tagged.record {
+        Record::Entry { len, .. } => u64::from(len),
+        Record::Vote(_)
+        | Record::Committed(_)
+        | Record::TruncateAfter(_)
+        | Record::Purge(_)
+        | Record::State(_)
+        | Record::LossAccepted(_) => 0,
+    };
+    records.iter().map(len).sum()
 }
 
 fn encode_copy(
@@ -264,10 +300,9 @@ pub(crate) fn decode(bytes: &[u8], copy: Copy) -> Result<Frame, NoFrame> {
     if version > FRAME_VERSION {
         return Err(NoFrame::Newer(version));
     }
-    let records = decode_records(directory, records_len as usize).ok_or(NoFrame::Invalid)?;
-    if !is_consistent(&header, &records) {
-        return Err(NoFrame::Invalid);
-    }
+    let (records, sectors) = decode_directory(directory, &header, records_len as usize)
+        .filter(|(records, _)| is_consistent(&header, records))
+        .ok_or(NoFrame::Invalid)?;
     let crc = match copy {
         Copy::Header => crc,
         Copy::Footer => {
@@ -276,28 +311,18 @@ pub(crate) fn decode(bytes: &[u8], copy: Copy) -> Result<Frame, NoFrame> {
             crc32c::crc32c_append(crc, directory)
         }
     };
-    Ok(Frame { header, records, crc })
+    Ok(Frame { header, records, sectors, crc })
 }
 
 /// Lengths that contradict each other are a bug of the writer, or bytes that passed the checksum by chance.
 fn is_consistent(header: &FrameHeader, records: &[Tagged]) -> bool {
-    let payload_len: u64 = records
-        .iter()
-        .map(|tagged| match tagged.record {
-            Record::Entry { len, .. } => u64::from(len),
-            Record::Vote(_)
-            | Record::Committed(_)
-            | Record::TruncateAfter(_)
-            | Record::Purge(_)
-            | Record::State(_)
-            | Record::LossAccepted(_) => 0,
-        })
-        .sum();
-    let body = HEADER_LEN as u64 + u64::from(header.directory_len);
     let block = BLOCK as u64;
-    payload_len == header.payload_len
+    let body = HEADER_LEN as u64 + u64::from(header.directory_len);
+    let payload_end = header.payload_offset().wrapping_add(header.payload_len);
+    let len = payload_end.wrapping_sub(header.offset).checked_next_multiple_of(block);
+    payload_len(records) == header.payload_len
         && header.offset.is_multiple_of(block)
-        && (body + payload_len).next_multiple_of(block) + body.next_multiple_of(block) == header.len
+        && len.is_some_and(|len| len.wrapping_add(body.next_multiple_of(block)) == header.len)
 }
 
 fn decode_header(bytes: &[u8]) -> Option<(FrameHeader, u32, u16, u32)> {
@@ -380,12 +405,20 @@ fn encode_record(tagged: &Tagged, directory: &mut Vec<u8>, inline: &mut Vec<u8>)
     put_u32(directory, crc);
 }
 
-fn decode_records(directory: &[u8], records_len: usize) -> Option<Vec<Tagged>> {
-    let (mut fixed, mut inline) = {
-        let (fixed, inline) = directory.split_at_checked(records_len.checked_mul(RECORD_LEN)?)?;
-        (Fields::new(fixed), Fields::new(inline))
-    };
-    (0..records_len).map(|_| decode_record(&mut fixed, &mut inline)).collect()
+fn decode_directory(
+    directory: &[u8],
+    header: &FrameHeader,
+    records_len: usize,
+) -> Option<(Vec<Tagged>, Vec<u32>)> {
+    let sectors_len = usize::try_from(header.payload_len).ok()?.div_ceil(SECTOR);
+    let sectors_at = directory.len().checked_sub(sectors_len.checked_mul(SECTOR_CRC_LEN)?)?;
+    let (records, sectors) = directory.split_at(sectors_at);
+    let (fixed, inline) = records.split_at_checked(records_len.checked_mul(RECORD_LEN)?)?;
+    let (mut fixed, mut inline) = (Fields::new(fixed), Fields::new(inline));
+    let records =
+        (0..records_len).map(|_| decode_record(&mut fixed, &mut inline)).collect::<Option<_>>()?;
+    let mut sectors = Fields::new(sectors);
+    Some((records, (0..sectors_len).map(|_| sectors.u32()).collect::<Option<_>>()?))
 }
 
 fn decode_record(fixed: &mut Fields<'_>, inline: &mut Fields<'_>) -> Option<Tagged> {

@@ -1,9 +1,12 @@
 //! Log segments: files of a fixed size, written in advance with zeros, filled with frames.
 //!
 //! ```text
-//! 0        4096     8192
-//! │ header │ header │ frame │ frame │ … │ zeros
+//! 0        4096     8192   12288
+//! │ header │ header │ mark │ frame │ frame │ … │ zeros
 //! ```
+//!
+//! The mark names a frame that was acknowledged. It is written after each sync that no other frame waits for, and
+//! not synced itself: a hint, that the last frame is not merely what a crash has left.
 //!
 //! A segment gets its name only after its header and first frame were synced; before, it is the spare. So a
 //! named segment without a readable header is damage, never a crash.
@@ -17,12 +20,16 @@ use crate::disk::DiskFile;
 /// Version of the segment format. A later one is refused.
 pub(crate) const SEGMENT_VERSION: u32 = 1;
 /// Where the first frame stands.
-pub(crate) const FRAMES_OFFSET: u64 = 2 * BLOCK as u64;
+pub(crate) const FRAMES_OFFSET: u64 = 3 * BLOCK as u64;
+/// Where the mark stands.
+pub(crate) const MARK_OFFSET: u64 = 2 * BLOCK as u64;
 /// The prepared segment that has no number yet.
 pub(crate) const SPARE: &str = "spare.seg";
 
 const MAGIC: [u8; 8] = *b"QWLSEG\r\n";
 const HEADER_LEN: usize = 76;
+const MARK_MAGIC: [u8; 4] = *b"QWLA";
+const MARK_LEN: usize = 24;
 
 /// Whose log this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +105,30 @@ impl SegmentHeader {
     }
 }
 
+/// The mark: frames up to `frame` were acknowledged.
+pub(crate) fn encode_mark(segment: u64, frame: u64) -> Vec<u8> {
+    let mut out = Vec::with_capacity(MARK_LEN);
+    out.extend_from_slice(&MARK_MAGIC);
+    put_u64(&mut out, segment);
+    put_u64(&mut out, frame);
+    let crc = crc32c::crc32c(&out);
+    put_u32(&mut out, crc);
+    out
+}
+
+/// The frame that a segment's mark names; 0 where there is no mark.
+pub(crate) fn marked_frame(image: &[u8], segment: u64) -> u64 {
+    let mark = usize::try_from(MARK_OFFSET).ok().and_then(|at| image.get(at..at + MARK_LEN));
+    let read = |mark: &[u8]| {
+        let mut fields = Fields::new(mark);
+        fields.bytes(MARK_MAGIC.len())?;
+        fields.u64()?;
+        fields.u64()
+    };
+    let frame = mark.and_then(read).unwrap_or(0);
+    if mark.is_some_and(|mark| mark == encode_mark(segment, frame)) { frame } else { 0 }
+}
+
 /// The file of a segment.
 pub(crate) fn segment_path(dir: &Path, segment: u64) -> PathBuf {
     dir.join(format!("{segment:016x}.seg"))
@@ -171,6 +202,16 @@ mod tests {
         let crc = crc32c::crc32c(&bytes[..HEADER_LEN - 4]).to_le_bytes();
         bytes[HEADER_LEN - 4..HEADER_LEN].copy_from_slice(&crc);
         assert_eq!(SegmentHeader::decode(&bytes), Err(NoHeader::Newer(2)));
+    }
+
+    #[test]
+    fn a_mark_counts_only_in_its_segment_and_intact() {
+        let mut image = vec![0; 3 * BLOCK];
+        assert_eq!(marked_frame(&image, 7), 0);
+        image[2 * BLOCK..2 * BLOCK + MARK_LEN].copy_from_slice(&encode_mark(7, 99));
+        assert_eq!((marked_frame(&image, 7), marked_frame(&image, 8)), (99, 0));
+        image[2 * BLOCK + 9] ^= 1;
+        assert_eq!((marked_frame(&image, 7), marked_frame(&image[..10], 7)), (0, 0));
     }
 
     #[test]

@@ -8,20 +8,20 @@
 //! - **VALID**: one copy of the directory and all payloads are intact. A damaged copy is mended.
 //! - **FAULTY**: the directory is known and a payload is damaged. The entry stays, as damaged: it may have been
 //!   acknowledged, so it is never dropped for a bad checksum.
-//! - **TORN**: the last thing in the log, never acknowledged, since the sync that acknowledges it also covers
-//!   its footer: at most one frame, either unreadable or with header, without footer, and with damaged
-//!   payload. It is discarded. This is the only class that is.
+//! - **TORN**: the last thing in the log, written when the power went and never acknowledged: at most one frame,
+//!   either unreadable, or with damaged payload and without footer, or with payload sectors that are zero since
+//!   they were never written. It is discarded. This is the only class that is.
 //! - **LOST**: anything else that is missing. See [`crate::replay`] for which groups it touches.
 //!
 //! Invariants:
 //!
 //! - Everything in the log behind the point where it goes on is zero, so that the next recovery finds a torn
 //!   frame only where one was being written.
-//! - A frame that has a later frame or a later segment behind it was synced: whatever is wrong with it is
-//!   damage. So was the first frame of a segment, which gets its name only then.
+//! - A frame that has a later frame, a later segment, or the segment's mark behind it was synced: whatever is
+//!   wrong with it is damage. So was the first frame of a segment, which gets its name only then.
 //!
-//! Limits: an acknowledged last frame that lost both copies of its directory looks TORN. That takes two faults
-//! a sector apart; on several nodes the peers notice.
+//! Limits: an acknowledged last frame whose mark is not durable yet looks TORN if both copies of its directory are
+//! lost, or if sectors of it were set to zero. On several nodes the peers notice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ use crate::entry::GroupState;
 use crate::frame::{self, Copy};
 use crate::hardstate::{HARDSTATE, HardState, HardStateFound};
 use crate::log_segment::{
-    Identity, Image, NoHeader, SPARE, SegmentHeader, segment_of_name, segment_path,
+    Identity, Image, NoHeader, SPARE, SegmentHeader, marked_frame, segment_of_name, segment_path,
 };
 use crate::replay::{GroupOutcome, Replay};
 use crate::scan::{self, Found, Scan, Tail};
@@ -139,6 +139,8 @@ struct Pending {
     /// A frame that a crash in the middle of its write would leave like this.
     maybe_torn: Option<Found>,
     tail: Tail,
+    /// The last frame that was surely acknowledged, as far as the segment's mark tells.
+    marked: u64,
     /// No frame of the segment could be read.
     no_frames: bool,
 }
@@ -184,12 +186,16 @@ impl Reader<'_> {
 
         let Scan { mut frames, tail } = scan;
         let no_frames = frames.is_empty();
-        let may_be_torn = frames.len() > 1 && frames.last().is_some_and(Found::may_be_torn);
+        let marked = marked_frame(&self.image.bytes, number);
+        let may_be_torn = frames.len() > 1
+            && frames
+                .last()
+                .is_some_and(|last| last.may_be_torn() && last.frame.header.frame > marked);
         let maybe_torn = if may_be_torn { frames.pop() } else { None };
         for found in frames {
             self.keep(number, &found);
         }
-        self.pending = Some(Pending { segment: number, maybe_torn, tail, no_frames });
+        self.pending = Some(Pending { segment: number, maybe_torn, tail, marked, no_frames });
         Ok(())
     }
 
@@ -287,6 +293,8 @@ impl Reader<'_> {
             Some(format!("segment {number:016x} holds no readable frame"))
         } else if tail.unreadable {
             Some(format!("segment {number:016x} is unreadable behind byte {}", tail.offset))
+        } else if pending.maybe_torn.is_none() && pending.marked > self.replay.last_number() {
+            Some(format!("frame {} of segment {number:016x} is missing", pending.marked))
         } else if pending.maybe_torn.is_some() && !tail.is_clean() {
             Some(format!("segment {number:016x} ends with more than one damaged frame"))
         } else {
@@ -416,3 +424,7 @@ pub(crate) fn io<'a>(
 ) -> impl Fn(std::io::Error) -> Error + 'a {
     move |source| Error::Io { action, path: path.to_owned(), source }
 }
+
+#[cfg(test)]
+#[path = "recovery_tests.rs"]
+mod tests;

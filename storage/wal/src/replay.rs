@@ -63,6 +63,11 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
+    /// The number of the last frame.
+    pub(crate) fn last_number(&self) -> u64 {
+        self.last_frame.map_or(0, |(frame, _)| frame)
+    }
+
     /// Whether a frame continues the log where replay stands.
     pub(crate) fn continues(&self, found: &Found) -> bool {
         let header = &found.frame.header;

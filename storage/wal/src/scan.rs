@@ -4,7 +4,7 @@
 //! follows, and is decided by [`crate::recovery`].
 
 use crate::bytes::BLOCK;
-use crate::frame::{self, Copy, Frame, NoFrame};
+use crate::frame::{self, Copy, Frame, NoFrame, SECTOR};
 use crate::log_segment::{FRAMES_OFFSET, Image};
 
 /// A frame of which at least one copy of header and directory is intact.
@@ -15,6 +15,8 @@ pub(crate) struct Found {
     pub(crate) footer_intact: bool,
     /// For each entry of the frame, in order, whether its payload is damaged.
     pub(crate) damaged: Vec<bool>,
+    /// Each sector of payload that is damaged is all zero, as if it had never been written.
+    pub(crate) unwritten: bool,
 }
 
 impl Found {
@@ -22,9 +24,10 @@ impl Found {
         self.damaged.contains(&true)
     }
 
-    /// What a crash in the middle of a write can leave: the footer is missing and so is payload.
+    /// What a crash in the middle of a write can leave: payload is missing, and either that shows (sectors that
+    /// were not written are zero) or the footer is missing too.
     pub(crate) fn may_be_torn(&self) -> bool {
-        !self.footer_intact && self.is_damaged()
+        self.is_damaged() && (!self.footer_intact || self.unwritten)
     }
 }
 
@@ -99,14 +102,25 @@ fn examine(bytes: &[u8], frame: Frame) -> Found {
     };
     let header_intact = intact(frame.header.offset, Copy::Header);
     let footer_intact = intact(frame.header.footer_offset(), Copy::Footer);
-    let damaged = frame
+    let damaged: Vec<bool> = frame
         .entries()
         .map(|(offset, _, len, crc)| {
             let payload = bytes.get(index(offset)..index(offset + u64::from(len)));
             payload.is_none_or(|payload| crc32c::crc32c(payload) != crc)
         })
         .collect();
-    Found { frame, header_intact, footer_intact, damaged }
+    let unwritten = damaged.contains(&true) && is_unwritten(bytes, &frame);
+    Found { frame, header_intact, footer_intact, damaged, unwritten }
+}
+
+fn is_unwritten(bytes: &[u8], frame: &Frame) -> bool {
+    let from = frame.header.payload_offset();
+    let payload = bytes.get(index(from)..index(from + frame.header.payload_len));
+    payload.is_some_and(|payload| {
+        payload.chunks(SECTOR).zip(&frame.sectors).all(|(sector, crc)| {
+            crc32c::crc32c(sector) == *crc || sector.iter().all(|byte| *byte == 0)
+        })
+    })
 }
 
 /// Length of `bytes` up to and with the last block that is not all zero.

@@ -148,10 +148,12 @@ impl Shared {
         (!queue.is_drained()).then(|| queue.take(bytes_max))
     }
 
-    /// The batch is written, or never will be.
-    pub(crate) fn batch_ended(&self, bytes: u64) {
-        self.queue.lock().ended(bytes);
+    /// A batch is written. Returns whether nothing waits.
+    pub(crate) fn batch_ended(&self, bytes: u64) -> bool {
+        let mut queue = self.queue.lock();
+        queue.ended(bytes);
         self.queue_drained.notify_all();
+        queue.is_empty() && !queue.closing
     }
 
     /// From here on nothing is acknowledged. Returns what was waiting, to be told so.

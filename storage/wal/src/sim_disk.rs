@@ -32,6 +32,8 @@ pub enum DiskFault {
     ShortWrite,
     /// A sync fails with EIO; a random part of what it was for is durable, and the rest counts as clean.
     Sync,
+    /// The power goes while a sync is under way.
+    PowerCut,
 }
 
 /// A disk in memory. Cheap to clone: clones are the same disk. Processes see it through
@@ -159,18 +161,7 @@ impl SimDisk {
 
     /// Cuts the power: what was not synced is lost, in part. Files that are open are dead.
     pub fn cut_power(&self) {
-        let state = &mut *self.state.lock();
-        state.die();
-        for operations in std::mem::take(&mut state.unsynced).into_values() {
-            let kept = state.random.below(operations.len() as u64 + 1);
-            for operation in operations.into_iter().take(usize::try_from(kept).unwrap_or(0)) {
-                apply(&mut state.durable_files, operation);
-            }
-        }
-        state.files.clone_from(&state.durable_files);
-        for content in state.files.values() {
-            content.lock().lose_power(&mut state.random);
-        }
+        self.state.lock().cut_power();
     }
 
     /// Kills the process: files that are open are dead, and nothing else happens.
@@ -272,6 +263,21 @@ impl State {
     fn die(&mut self) {
         self.life += 1;
         self.locks.clear();
+    }
+
+    fn cut_power(&mut self) {
+        self.die();
+        for operations in std::mem::take(&mut self.unsynced).into_values() {
+            let kept = self.random.below(operations.len() as u64 + 1);
+            for operation in operations.into_iter().take(usize::try_from(kept).unwrap_or(0)) {
+                apply(&mut self.durable_files, operation);
+            }
+        }
+        self.files.clone_from(&self.durable_files);
+        let Self { files, random, .. } = self;
+        for content in files.values() {
+            content.lock().lose_power(random);
+        }
     }
 
     fn file(&self, path: &Path) -> io::Result<Arc<Mutex<Content>>> {
@@ -450,6 +456,12 @@ impl SimFile {
         self.disk.alive(self.life)
     }
 
+    /// The name that the file has now.
+    fn name(&self, state: &State) -> PathBuf {
+        let named = state.files.iter().find(|(_, content)| Arc::ptr_eq(content, &self.content));
+        named.map_or_else(|| self.path.clone(), |(path, _)| path.clone())
+    }
+
     /// Refuses to grow the file over the disk's capacity.
     fn check_growth(&self, state: &State, end: usize) -> io::Result<()> {
         let len = self.content.lock().bytes.len();
@@ -463,9 +475,11 @@ impl SimFile {
 
 impl DiskFile for SimFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        if self.alive()?.fault(&self.path, &[DiskFault::Read]).is_some() {
+        let mut state = self.alive()?;
+        if state.fault(&self.name(&state), &[DiskFault::Read]).is_some() {
             return Err(eio());
         }
+        drop(state);
         let content = self.content.lock();
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(content.bytes.len());
         let len = buf.len().min(content.bytes.len() - from);
@@ -476,9 +490,9 @@ impl DiskFile for SimFile {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.alive()?;
         let offset = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        let fault = state.fault(&self.path, &[DiskFault::Write, DiskFault::ShortWrite]);
+        let fault = state.fault(&self.name(&state), &[DiskFault::Write, DiskFault::ShortWrite]);
         match fault {
-            None | Some(DiskFault::Read | DiskFault::Sync) => {
+            None | Some(DiskFault::Read | DiskFault::Sync | DiskFault::PowerCut) => {
                 self.check_growth(&state, offset + bytes.len())?;
                 self.content.lock().write(bytes, offset);
                 Ok(())
@@ -495,12 +509,20 @@ impl DiskFile for SimFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.alive()?;
-        if state.fault(&self.path, &[DiskFault::Sync]).is_some() {
-            self.content.lock().sync_partly(&mut state.random);
-            return Err(eio());
+        match state.fault(&self.name(&state), &[DiskFault::Sync, DiskFault::PowerCut]) {
+            None | Some(DiskFault::Read | DiskFault::Write | DiskFault::ShortWrite) => {
+                self.content.lock().sync();
+                Ok(())
+            }
+            Some(DiskFault::Sync) => {
+                self.content.lock().sync_partly(&mut state.random);
+                Err(eio())
+            }
+            Some(DiskFault::PowerCut) => {
+                state.cut_power();
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
         }
-        self.content.lock().sync();
-        Ok(())
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! queue → frame → write → sync → (vote? hard state → sync) → places, callbacks → old segments
-//!               └ full? header + states into the spare → sync → name → sync directory
+//!   idle? mark  └ full? header + states into the spare → sync → name → sync directory
 //! ```
 //!
 //! A write or sync that fails poisons the log: what the disk holds is then unknown, since the kernel may mark
@@ -25,7 +25,9 @@ use crate::entry::GroupId;
 use crate::frame::{self, Frame, FramePlace};
 use crate::group::{Group, Place};
 use crate::hardstate::HardState;
-use crate::log_segment::{FRAMES_OFFSET, Identity, SPARE, SegmentHeader, segment_path};
+use crate::log_segment::{
+    FRAMES_OFFSET, Identity, MARK_OFFSET, SPARE, SegmentHeader, encode_mark, segment_path,
+};
 use crate::queue::{Item, ItemKind};
 use crate::record::{GroupMirror, Record, Tagged};
 use crate::recovery::{LogSegment, POISONED, Resume, io};
@@ -127,14 +129,29 @@ impl Writer {
                 Ok(frame) => self.publish(batch, &frame),
                 Err(error) => {
                     guard.armed = false;
-                    poison(&self.shared, batch, &error);
-                    return;
+                    return poison(&self.shared, batch, &error);
                 }
             }
-            self.shared.batch_ended(bytes);
+            let idle = self.shared.batch_ended(bytes);
+            if idle && let Err(error) = self.mark(false) {
+                guard.armed = false;
+                return poison(&self.shared, Vec::new(), &error);
+            }
         }
         guard.armed = false;
+        if let Err(error) = self.mark(true) {
+            return poison(&self.shared, Vec::new(), &error);
+        }
         self.shared.background.stop();
+    }
+
+    /// Notes in the segment that its last frame was acknowledged. Durable with the next sync, whenever that is.
+    fn mark(&self, sync: bool) -> Result<(), Error> {
+        let Some(current) = &self.current else { return Ok(()) };
+        let mark = encode_mark(current.number, self.next_frame - 1);
+        let path = segment_path(self.dir(), current.number);
+        current.file.write_all_at(&mark, MARK_OFFSET).map_err(io("write", &path))?;
+        if sync { current.file.sync_data().map_err(io("sync", &path)) } else { Ok(()) }
     }
 
     /// A frame should fill the rest of a segment rather than go over it.

@@ -1,5 +1,6 @@
 //! Integration tests of the log.
 
 mod basics;
+mod faults;
 mod model;
 mod support;

@@ -13,7 +13,7 @@ use quorate_wal::{
     DiskFault, Entry, EntryKind, Error, GroupId, LogPosition, SimDisk, SyncCallback, Wal,
 };
 
-use crate::support::{open_whole, read_all, synced};
+use crate::support::{cases, open_whole, read_all, synced};
 
 const DIR: &str = "/wal";
 const GROUPS: u64 = 3;
@@ -53,8 +53,12 @@ enum Operation {
 fn operations() -> impl Strategy<Value = Vec<Operation>> {
     let group = 0..GROUPS;
     let len = prop_oneof![4 => 0_usize..300, 2 => 300_usize..6_000, 1 => 6_000_usize..40_000];
-    let fault =
-        prop_oneof![Just(DiskFault::Sync), Just(DiskFault::Write), Just(DiskFault::ShortWrite)];
+    let fault = prop_oneof![
+        2 => Just(DiskFault::Sync),
+        1 => Just(DiskFault::Write),
+        1 => Just(DiskFault::ShortWrite),
+        6 => Just(DiskFault::PowerCut),
+    ];
     let operation = prop_oneof![
         12 => (group.clone(), prop::collection::vec(len, 0..5))
             .prop_map(|(group, lens)| Operation::Append { group, lens }),
@@ -64,7 +68,7 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
             .prop_map(|(group, back)| Operation::Truncate { group, back }),
         4 => (group, 0_u64..8).prop_map(|(group, ahead)| Operation::Purge { group, ahead }),
         4 => Just(Operation::Wait),
-        1 => (fault, 0_u64..6).prop_map(|(fault, skip)| Operation::Fault { fault, skip }),
+        3 => (fault, 0_u64..6).prop_map(|(fault, skip)| Operation::Fault { fault, skip }),
         2 => Just(Operation::CutPower),
         1 => Just(Operation::Kill),
         1 => Just(Operation::CloseAndOpen),
@@ -283,7 +287,7 @@ fn check(seed: u64, operations: &[Operation]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(cases(300))]
 
     #[test]
     fn what_is_acknowledged_survives_and_nothing_else_appears(

@@ -4,9 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc;
 
+use proptest::test_runner::Config as ProptestConfig;
 use quorate_wal::{
     Disk, Entry, EntryKind, Error, GroupLog, LogPosition, Recovery, SyncCallback, Wal, WalOptions,
 };
+
+/// This many cases, or as many as `PROPTEST_CASES` says.
+pub(crate) fn cases(cases: u32) -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    ProptestConfig::with_cases(asked.unwrap_or(cases))
+}
 
 /// Options with small segments.
 pub(crate) fn options(dir: &Path) -> WalOptions {
