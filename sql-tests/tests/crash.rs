@@ -200,6 +200,7 @@ fn rounds() -> u64 {
     text.parse().expect("QUORATE_CRASH_ROUNDS is a number")
 }
 
+#[expect(clippy::print_stdout, reason = "prints the seed")]
 fn seed() -> u64 {
     let seed = std::env::var("QUORATE_CRASH_SEED").ok().map(|s| s.parse().expect("a number"));
     let seed = seed.unwrap_or_else(rand::random::<u64>);

@@ -105,11 +105,11 @@ impl Error {
             | Self::NoTable(_) => ErrorKind::NotFound,
             Self::Catalog(
                 CatalogRejection::DatabaseExists(_) | CatalogRejection::TableExists(_),
-            ) => ErrorKind::Conflict,
+            )
+            | Self::Stale { .. } => ErrorKind::Conflict,
             Self::Catalog(_) | Self::Invalid(_) | Self::KeyReused { .. } | Self::DataDir { .. } => {
                 ErrorKind::Invalid
             }
-            Self::Stale { .. } => ErrorKind::Conflict,
             Self::Group { source, .. } => match source.kind() {
                 Raft::NotLeader { .. } => ErrorKind::NotLeader,
                 Raft::Unavailable | Raft::Unknown => ErrorKind::Unavailable,
@@ -119,7 +119,6 @@ impl Error {
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
                 ErrorKind::Exhausted
             }
-            Self::Io { .. } => ErrorKind::Internal,
             Self::Exhausted(_) => ErrorKind::Exhausted,
             Self::Corrupt(_) => ErrorKind::Corrupt,
             Self::Segment(e) => match e.kind() {
@@ -139,7 +138,7 @@ impl Error {
                     ErrorKind::Internal
                 }
             },
-            Self::Arrow(_) | Self::Internal(_) => ErrorKind::Internal,
+            Self::Io { .. } | Self::Arrow(_) | Self::Internal(_) => ErrorKind::Internal,
         }
     }
 }

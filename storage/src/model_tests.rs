@@ -491,10 +491,8 @@ impl Shard {
     /// Only the files of live segments are left, once the others are removed.
     fn check_files(&self) {
         let output = &self.files.output;
-        let name = |hash: &[u8; 32]| {
-            let hex: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("{hex}.parquet")
-        };
+        let name =
+            |hash: &[u8; 32]| format!("{}.parquet", blake3::Hash::from_bytes(*hash).to_hex());
         output
             .pins
             .remove_released(|hash| output.disk.remove(&output.dir.join(name(hash))))
@@ -556,18 +554,18 @@ impl Shard {
         let rows = have.len() as u64;
         assert!(rows <= scan.statistics.rows);
         assert!(!scan.statistics.rows_exact || rows == scan.statistics.rows);
-        self.check_time_statistics(&scan.statistics, time, &want.len());
+        self.check_time_statistics(&scan.statistics, time, want.len());
     }
 
     fn check_time_statistics(
         &self,
         statistics: &crate::scan::ScanStatistics,
         time: TimeRange,
-        rows: &usize,
+        rows: usize,
     ) {
         let times = self.model.keys().map(|(_, at)| *at).filter(|at| time.contains(*at));
         let (min, max) = (times.clone().min(), times.max());
-        if statistics.time_exact && *rows > 0 {
+        if statistics.time_exact && rows > 0 {
             let have = statistics.time.map(|time| (time.start, time.end));
             assert_eq!(have, min.zip(max));
         }

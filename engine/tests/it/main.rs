@@ -1,5 +1,7 @@
 //! The engine over a real store in a temporary directory.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests unwrap as tests do")]
+
 mod fixture;
 mod limits;
 mod parameters;

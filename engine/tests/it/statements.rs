@@ -77,6 +77,7 @@ async fn outcomes_tell_what_was_done() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "a list of cases")]
 async fn what_cannot_be_done_is_an_error() {
     let db = Fixture::new().await.cpu().await;
     for (sql, kind, text) in [

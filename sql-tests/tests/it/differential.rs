@@ -245,6 +245,7 @@ async fn check(client: &mut Client, model: &Model, rng: &mut StdRng, state: &str
     }
 }
 
+#[expect(clippy::print_stderr, reason = "prints the seed")]
 fn seed() -> u64 {
     let seed =
         std::env::var("QUORATE_DIFFERENTIAL_SEED").ok().map(|s| s.parse().expect("a number"));

@@ -202,12 +202,12 @@ fn measure(dir: &Path, compression: Compression) -> Result<(), Box<dyn Error>> {
     let values = (rows * 11) as f64;
     say(&format!("{}", path.display()));
     say(&format!("{:.3} bytes a row, {rows} rows", meta.bytes as f64 / meta.rows as f64));
-    let seconds = (written - begun).as_secs_f64();
+    let seconds = written.saturating_sub(begun).as_secs_f64();
     say(&format!("write {seconds:.3} s, {:.2} M values/s", values / seconds / 1e6));
-    say(&format!("open {:.3} ms", (opened - written).as_secs_f64() * 1e3));
-    let seconds = (scanned - opened).as_secs_f64();
+    say(&format!("open {:.3} ms", opened.saturating_sub(written).as_secs_f64() * 1e3));
+    let seconds = scanned.saturating_sub(opened).as_secs_f64();
     say(&format!("scan {seconds:.3} s, {:.2} M values/s", values / seconds / 1e6));
-    let each = (found - scanned).as_secs_f64() * 1e3 / points as f64;
+    let each = found.saturating_sub(scanned).as_secs_f64() * 1e3 / points as f64;
     say(&format!("one series, one field {each:.3} ms"));
     Ok(())
 }

@@ -339,9 +339,9 @@ fn rows_out_of_order_are_a_bug() {
 
 #[test]
 fn text_of_any_length_fits() -> Result<(), Error> {
-    let rows = (0..40).map(|r| Row {
-        time: r,
-        values: vec![Some(vec![b'a' + (r % 20) as u8; 3 << 20])],
+    let rows = (0..40_u8).map(|r| Row {
+        time: i64::from(r),
+        values: vec![Some(vec![b'a' + r % 20; 3 << 20])],
         cleared: Vec::new(),
     });
     let model = vec![(key("a"), rows.collect::<Vec<_>>())];

@@ -8,6 +8,7 @@
 //! - a rejected command leaves the catalog as it was;
 //! - a tag and a field of one table never share a name; a table has exactly one time column.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_segment::{ColumnId, ColumnKind, TableId};
@@ -85,7 +86,7 @@ impl Catalog {
             )));
         }
         let id = DatabaseId(self.take_id());
-        self.databases.insert(id, Arc::new(Database { id, name, tables: Default::default() }));
+        self.databases.insert(id, Arc::new(Database { id, name, tables: BTreeMap::default() }));
         Ok(CatalogReply::Changed { database: Some(id), table: None })
     }
 

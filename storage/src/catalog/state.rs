@@ -96,6 +96,10 @@ impl Catalog {
 
 impl Table {
     /// The time column.
+    ///
+    /// # Panics
+    ///
+    /// Never: a table without a time column is refused.
     pub fn time(&self) -> &Column {
         self.columns
             .iter()

@@ -158,7 +158,7 @@ impl ManifestStore {
     /// Reads what is there. Leftovers of a write that a crash cut short are removed.
     pub(crate) fn load(&self) -> Result<Loaded, Error> {
         for name in self.disk.list(&self.dir).map_err(|e| self.io("list", e))? {
-            if name.ends_with(".tmp") {
+            if Path::new(&name).extension().is_some_and(|e| e == "tmp") {
                 let path = self.dir.join(&name);
                 self.disk.remove(&path).map_err(|e| self.io("clean", e))?;
             }

@@ -153,7 +153,7 @@ mod tests {
         budget.set_memtables(ShardId(0), 101);
         let error = budget.hold(1, Duration::from_millis(1), || true).await.unwrap_err();
         assert_eq!(error.kind(), crate::ErrorKind::Exhausted);
-        let waits = budget.hold(1, Duration::from_secs(60), || true);
+        let waits = budget.hold(1, Duration::from_mins(1), || true);
         let flushes = async {
             while budget.waiting() == 0 {
                 tokio::task::yield_now().await;

@@ -44,9 +44,14 @@ struct KeptTime {
 }
 
 /// The window of one shard.
+/// An idempotency key and the number of a chunk under it.
+type ChunkKey = (Arc<str>, u32);
+/// The digest of the client's bytes, and what the first write of the key did.
+type KeptResult = (Option<[u8; 32]>, Arc<StoredResult>);
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DedupWindow {
-    results: BTreeMap<(Arc<str>, u32), (Option<[u8; 32]>, Arc<StoredResult>)>,
+    results: BTreeMap<ChunkKey, KeptResult>,
     order: VecDeque<Kept>,
     times: BTreeMap<Arc<str>, i64>,
     time_order: VecDeque<KeptTime>,

@@ -230,7 +230,7 @@ async fn clear_verified(shard: &Shard) {
     if let Err(e) = shard.purge_log(false).await {
         tracing::warn!("the log of shard {} is not purged yet: {e}", shard.id().0);
     }
-    let removed = run_blocking(machine, |machine| machine.remove_released()).await;
+    let removed = run_blocking(machine, ShardMachine::remove_released).await;
     if let Err(e) = removed {
         tracing::warn!("replaced segments of shard {} stay for now: {e}", shard.id().0);
     }

@@ -428,13 +428,11 @@ impl ShardState {
 
     /// Notes what a job made here, and compares it with what a majority agreed on, if that is known.
     pub(crate) fn note_made(&mut self, job: u64, content_hash: [u8; 32]) -> Result<(), Diverged> {
-        match self.agreed.remove(&job) {
-            Some(agreed) => check_content(job, &content_hash, &agreed),
-            None => {
-                self.made.insert(job, content_hash);
-                Ok(())
-            }
+        if let Some(agreed) = self.agreed.remove(&job) {
+            return check_content(job, &content_hash, &agreed);
         }
+        self.made.insert(job, content_hash);
+        Ok(())
     }
 
     /// Installs the files of the oldest pending flush: from here on they answer instead of the frozen memtable.

@@ -141,6 +141,10 @@ impl Store {
     }
 
     /// The key that this cluster signs handles and tickets with; kept by the metadata group, the same on every node.
+    ///
+    /// # Panics
+    ///
+    /// Never: opening ends after the bootstrap, which makes the key.
     pub fn cluster_key(&self) -> [u8; 32] {
         self.inner.meta.state().cluster_key.expect("open returns after the bootstrap")
     }

@@ -32,7 +32,7 @@ const META_COMMANDS_MAX: u64 = 1_000;
 /// How long replaced segments may stay before a flush is made for their sake.
 const REPLACED_AFTER: Duration = Duration::from_secs(5);
 /// How long a flush or compaction that somebody waits for may take.
-const JOB_DEADLINE: Duration = Duration::from_secs(600);
+const JOB_DEADLINE: Duration = Duration::from_mins(10);
 
 /// Starts the task; it ends when the store closes.
 pub(super) fn start(store: &Store) {

@@ -32,7 +32,7 @@ use crate::shard::{
 use crate::version::SegmentPins;
 
 /// How long a group may take to apply what its log holds.
-const REPLAY_DEADLINE: Duration = Duration::from_secs(600);
+const REPLAY_DEADLINE: Duration = Duration::from_mins(10);
 /// How long background work may take to stop.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
 /// Flushes at once, on all shards.

@@ -41,7 +41,7 @@ impl StoreOptions {
             shards: 8,
             flush_bytes: 64 << 20,
             flush_log_bytes: 1 << 30,
-            flush_age: Duration::from_secs(600),
+            flush_age: Duration::from_mins(10),
             wal_segment_bytes: 64 << 20,
             write_deadline: Duration::from_secs(30),
             cache_bytes: 256 << 20,

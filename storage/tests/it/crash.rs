@@ -61,8 +61,9 @@ fn apply(model: &mut Rows, rows: &[Row]) {
 /// Rows that a write in flight could have changed hold the old or the new value; all others are as the model says.
 fn check(seed: u64, model: &Rows, in_flight: &[Row], found: &Rows) {
     for (key, value) in found {
-        let new =
-            in_flight.iter().any(|(h, t, v)| (*h, *t) == (key.0.as_str(), key.1) && v == value);
+        let new = in_flight
+            .iter()
+            .any(|(h, t, v)| (*h, *t) == (key.0.as_str(), key.1) && v.to_bits() == value.to_bits());
         assert!(new || model.get(key) == Some(value), "seed {seed}: {key:?} is {value}");
     }
     for key in model.keys() {

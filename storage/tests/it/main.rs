@@ -1,5 +1,7 @@
 //! The store through its public interface.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests unwrap as tests do")]
+
 mod basics;
 mod crash;
 mod damage;

@@ -91,6 +91,7 @@ impl<'a> Fields<'a> {
     }
 
     /// What [`put_bytes`] wrote. The outer `None` is a short slice.
+    #[expect(clippy::option_option, reason = "a short slice is not an absent value")]
     pub(crate) fn optional_bytes(&mut self) -> Option<Option<&'a [u8]>> {
         match self.u32()? {
             u32::MAX => Some(None),

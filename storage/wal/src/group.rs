@@ -366,13 +366,11 @@ impl GroupLog {
                 if slot.faulty && !entries.is_empty() {
                     break;
                 }
-                match self.entry(&slot)? {
-                    Some(entry) => entries.push(entry),
-                    None => {
-                        removed = true;
-                        break;
-                    }
-                }
+                let Some(entry) = self.entry(&slot)? else {
+                    removed = true;
+                    break;
+                };
+                entries.push(entry);
             }
             if !removed {
                 return Ok(entries);

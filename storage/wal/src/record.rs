@@ -128,7 +128,13 @@ impl GroupMirror {
                 self.image.vote_seq = seq;
             }
             Record::Committed(committed) => self.image.committed = Some(Arc::clone(committed)),
-            Record::TruncateAfter(last) => self.keep_up_to(*last),
+            Record::TruncateAfter(last) => {
+                let reaches =
+                    |last: &LogPosition| self.image.last.is_none_or(|now| now.index <= last.index);
+                if !last.as_ref().is_some_and(reaches) {
+                    self.keep_up_to(*last);
+                }
+            }
             Record::Purge(upto) => self.purge(*upto),
             Record::State(image) => {
                 if let Some(purged) = image.purged {
@@ -147,11 +153,6 @@ impl GroupMirror {
 
     fn keep_up_to(&mut self, last: Option<LogPosition>) {
         let last = last.filter(|last| self.image.purged.is_none_or(|p| p.index < last.index));
-        if let (Some(keep), Some(now)) = (last, self.image.last)
-            && now.index <= keep.index
-        {
-            return;
-        }
         self.image.last = last;
         while let Some(run) = self.runs.back_mut() {
             match last {
@@ -214,6 +215,9 @@ mod tests {
         mirror.apply(1, &entry(0), 1);
         mirror.apply(2, &Record::TruncateAfter(Some(at(7))), 1);
         assert_eq!(mirror.image.last, Some(at(0)));
+        mirror.apply(3, &Record::Purge(at(3)), 1);
+        mirror.apply(4, &Record::TruncateAfter(Some(at(7))), 1);
+        assert_eq!((mirror.image.last, mirror.oldest_segment()), (None, None));
     }
 
     #[test]

@@ -147,6 +147,7 @@ struct Pending {
 
 /// What is wrong with the end of the log.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent findings, not states")]
 struct End {
     /// Bytes of unknown content stand there.
     damaged: bool,

@@ -239,7 +239,9 @@ fn a_lost_frame_quarantines_whom_it_may_have_touched() {
     let (wal, _) = open(&disk);
     let logs = [0, 1, 2].map(|group| wal.group(GroupId(group)));
     for index in 0..2 {
-        logs.iter().for_each(|log| append(log, index));
+        for log in &logs {
+            append(log, index);
+        }
     }
     append(&logs[1], 2);
     append(&logs[0], 2);
@@ -290,7 +292,9 @@ fn a_quarantine_outlives_the_segment_of_the_damage() {
     let (wal, _) = open(&disk);
     let logs = [0, 1].map(|group| wal.group(GroupId(group)));
     for index in 0..3 {
-        logs.iter().for_each(|log| append(log, index));
+        for log in &logs {
+            append(log, index);
+        }
     }
     wal.close().unwrap();
     destroy(&disk, &frame_of(&disk, 0, 1));
@@ -423,7 +427,7 @@ fn a_missing_segment_is_noticed_wherever_it_was() {
         disk.process().remove(&segment(missing)).unwrap();
         for _ in 0..2 {
             let (wal, found) = open(&disk);
-            assert!(found.lost.unwrap().contains("missing"));
+            assert!(found.lost.as_ref().unwrap().contains("missing"));
             assert_eq!(quarantined(&found), [0], "segment {missing}");
             wal.close().unwrap();
         }

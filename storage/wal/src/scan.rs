@@ -9,6 +9,7 @@ use crate::log_segment::{FRAMES_OFFSET, Image};
 
 /// A frame of which at least one copy of header and directory is intact.
 #[derive(Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent findings, not states")]
 pub(crate) struct Found {
     pub(crate) frame: Frame,
     pub(crate) header_intact: bool,

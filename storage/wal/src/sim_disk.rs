@@ -170,6 +170,7 @@ impl SimDisk {
     }
 
     /// A disk with the same content, which shares nothing with this one.
+    #[must_use]
     pub fn fork(&self, seed: u64) -> Self {
         let state = self.state.lock();
         let mut copies: BTreeMap<*const Mutex<Content>, Arc<Mutex<Content>>> = BTreeMap::new();
@@ -476,7 +477,8 @@ impl SimFile {
 impl DiskFile for SimFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut state = self.alive()?;
-        if state.fault(&self.name(&state), &[DiskFault::Read]).is_some() {
+        let name = self.name(&state);
+        if state.fault(&name, &[DiskFault::Read]).is_some() {
             return Err(eio());
         }
         drop(state);
@@ -490,7 +492,8 @@ impl DiskFile for SimFile {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut state = self.alive()?;
         let offset = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        let fault = state.fault(&self.name(&state), &[DiskFault::Write, DiskFault::ShortWrite]);
+        let name = self.name(&state);
+        let fault = state.fault(&name, &[DiskFault::Write, DiskFault::ShortWrite]);
         match fault {
             None | Some(DiskFault::Read | DiskFault::Sync | DiskFault::PowerCut) => {
                 self.check_growth(&state, offset + bytes.len())?;
@@ -509,7 +512,8 @@ impl DiskFile for SimFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.alive()?;
-        match state.fault(&self.name(&state), &[DiskFault::Sync, DiskFault::PowerCut]) {
+        let name = self.name(&state);
+        match state.fault(&name, &[DiskFault::Sync, DiskFault::PowerCut]) {
             None | Some(DiskFault::Read | DiskFault::Write | DiskFault::ShortWrite) => {
                 self.content.lock().sync();
                 Ok(())

@@ -246,7 +246,7 @@ impl Writer {
     ) -> Frame {
         let mut tagged = Vec::with_capacity(records.len());
         for (group, record) in records {
-            let mirror = self.mirrors.entry(group).or_insert_with(GroupMirror::new);
+            let mirror = self.mirrors.entry(group).or_default();
             let seq = mirror.next_seq;
             mirror.apply(seq, &record, current.number);
             tagged.push(Tagged { group, seq, record });

@@ -17,7 +17,7 @@ use crate::machine::{Command, Durable, Machine};
 
 pub(crate) const GROUP: GroupId = GroupId(4);
 /// Nothing takes this long, unless it never ends.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits until something is so.
 pub(crate) async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {

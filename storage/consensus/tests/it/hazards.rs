@@ -99,7 +99,7 @@ async fn a_restarted_replica_does_not_stand_for_election_at_once() {
     for id in 1..=3 {
         cluster.stop(id).await;
     }
-    cluster.timers = Timers { election_max: Duration::from_secs(600), ..cluster.timers };
+    cluster.timers = Timers { election_max: Duration::from_mins(10), ..cluster.timers };
     cluster.restart(1).await;
     let error = cluster.group(1).elect().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -112,7 +112,7 @@ async fn a_single_voter_stands_at_once() {
     let mut cluster = Cluster::start(1).await;
     cluster.propose("before").await;
     cluster.stop(1).await;
-    cluster.timers = Timers { election_max: Duration::from_secs(600), ..cluster.timers };
+    cluster.timers = Timers { election_max: Duration::from_mins(10), ..cluster.timers };
     cluster.restart(1).await;
     cluster.leader().await;
     cluster.propose("after").await;

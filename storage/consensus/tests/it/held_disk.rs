@@ -21,6 +21,7 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent switches of a test")]
 struct State {
     held: bool,
     dead: bool,

@@ -11,7 +11,7 @@ fn what_was_synced_is_there_after_closing_and_opening() {
     let dir = tempfile::tempdir().unwrap();
     let disk = RealDisk::shared();
     let entries: Vec<_> =
-        (0..200).map(|i| entry(i, &vec![i.to_le_bytes()[0]; 100 * i as usize])).collect();
+        (0..200_u8).map(|i| entry(u64::from(i), &vec![i; 100 * usize::from(i)])).collect();
     {
         let (wal, found) = open(&disk, dir.path());
         assert!(found.groups.is_empty());

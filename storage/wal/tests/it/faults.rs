@@ -50,7 +50,7 @@ fn check_poison(fault: DiskFault, file: &str, seed: u64) {
     let log = wal.group(GroupId(1));
     let found = read_all(&log);
     assert_eq!(found[0], entry(0, &[1; 5_000]));
-    assert!(found.len() == 1 || (found.len() == 2 && found[1] == entry(1, &[2; 20_000])));
+    assert!(found.len() == 1 || (found.len() == 2 && found[1] == entry(1, &vec![2; 20_000])));
     assert!(log.state().vote.is_some());
     append(&log, vec![entry(found.len() as u64, b"next")]).unwrap();
     disk.cut_power();
