@@ -1,3 +1,5 @@
+//! Which statements are recognised, and what is refused by name.
+
 use super::*;
 use crate::sql::parse::parse;
 

@@ -1,3 +1,5 @@
+//! Casts that are exact, and those that are refused.
+
 use datafusion::arrow::array::{
     BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, NullArray, StringArray,
     TimestampMillisecondArray, TimestampNanosecondArray, UInt64Array,

@@ -1,3 +1,5 @@
+//! Definitions that make a table, and those that make none.
+
 use super::*;
 use crate::sql::action::Action;
 use crate::sql::parse::parse;

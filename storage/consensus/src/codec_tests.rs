@@ -1,3 +1,5 @@
+//! What is encoded comes back, and other bytes are refused.
+
 use super::*;
 use crate::raft::LogId;
 

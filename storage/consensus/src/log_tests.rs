@@ -1,3 +1,5 @@
+//! The log storage under openraft's own suite.
+
 use std::sync::Arc;
 
 use bytes::Bytes;

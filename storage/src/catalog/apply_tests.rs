@@ -1,3 +1,5 @@
+//! What each command of the catalog does, and why it is refused.
+
 use quorate_segment::FieldType;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Groups of one voter: start, restart, damage, a full disk.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Groups of three voters: failover, cut links, snapshots, membership.
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
