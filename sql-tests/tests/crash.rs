@@ -213,7 +213,7 @@ fn crash_rounds(disk: Disk) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
     let data = tempfile::tempdir().expect("a temporary directory can be made");
     // Small thresholds: flushes and compactions happen all the time.
-    let arguments = ["--flush-bytes", "256KiB", "--wal-segment-bytes", "1MiB"];
+    let arguments = ["--flush-size", "256KiB", "--wal-segment-size", "1MiB"];
     let options = ServerOptions { disk, arguments: arguments.map(str::to_owned).to_vec() };
     let history = History::default();
     for round in 0..rounds() {

@@ -69,7 +69,7 @@ async fn a_query_over_the_memory_limit_fails_and_the_node_goes_on() {
 
 #[tokio::test]
 async fn a_large_sort_spills() {
-    let db = Fixture::with(|options| options.query_memory_bytes = 48 << 20).await;
+    let db = Fixture::with(|options| options.query_memory_bytes = 64 << 20).await;
     let sql = "SELECT max(n) FROM (SELECT row_number() OVER (ORDER BY md5(value::text)) AS n
                FROM generate_series(1, 1000000))";
     db.check(sql, &["1000000"]).await;

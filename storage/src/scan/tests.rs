@@ -137,7 +137,7 @@ fn only_overlapping_rows_are_merged_one_by_one() {
         scan.counters.rows_merged.load(Ordering::Relaxed)
     };
     assert_eq!(merged(&[&[(0, 1), (0, 2)], &[(0, 3), (0, 4)], &[(1, 1)]]), 0);
-    assert_eq!(merged(&[&[(0, 1), (0, 3)], &[(0, 2), (0, 3)]]), 3, "from the second row on");
+    assert_eq!(merged(&[&[(0, 1), (0, 3)], &[(0, 2), (0, 3)]]), 4, "rows of runs that overlap");
 }
 
 #[test]

@@ -93,16 +93,19 @@ impl Budget {
         admits: impl Fn() -> bool + Send + Sync,
     ) -> Result<Held<'_>, Error> {
         let take = || {
+            // Asked before the lock: it may look at a shard, which is held while memtables are counted.
+            if !admits() {
+                return false;
+            }
             let mut used = self.used.lock();
             let memtables = used.memtable_bytes();
             // Memtables alone over the bound: wait for a flush, whoever else is in flight.
             let room = memtables <= self.bytes_max
                 && (used.in_flight == 0 || used.in_flight + bytes + memtables <= self.bytes_max);
-            let taken = room && admits();
-            if taken {
+            if room {
                 used.in_flight += bytes;
             }
-            taken
+            room
         };
         let wait = async {
             let _waits = Waits::begin(&self.waiting);
