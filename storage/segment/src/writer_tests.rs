@@ -155,7 +155,7 @@ fn bytes_are_the_golden_ones() {
 
 const GOLDEN_CONTENT: &str = "b946b122424c315a61eb4649598cbe880c497a02db22bc4a37f0c001aacc4d92";
 const GOLDEN_FILES: [&str; 2] = [
-    "5630e464853a8a6d8b6a643e396bca836946fbbd5148a64e9b5cfe8a5764b518d",
+    "5630e464853a8a6d8b6a643e396bc836946fbbd5148a64e9b5cfe8a5764b518d",
     "184580fb93efe8fe7009896941f27511480033541fc5b7f9dd39f780d054ae6d",
 ];
 

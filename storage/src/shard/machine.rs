@@ -1,7 +1,7 @@
 //! The state machine of one shard as Raft sees it, with the files behind it.
 //!
 //! [`ShardMachine`] decodes entries, gives them to [`ShardState`], and holds what the state does not know of: open
-//! segments, pins, manifests. Jobs ([`super::flush`], [`super::compact`]) build files beside it and install them here.
+//! segments, pins, manifests. Jobs ([`super::jobs`]) build files beside it and install them here.
 //!
 //! Invariants:
 //! - every segment of the live version is open and pinned; those of the manifests on disk are pinned too, so that no
@@ -126,7 +126,7 @@ pub(crate) struct ShardMachine {
 }
 
 impl ShardMachine {
-    /// Over what [`super::recover`] found.
+    /// Over what `recover` found.
     pub(crate) fn new(
         shard: ShardId,
         files: ShardFiles,

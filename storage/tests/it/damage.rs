@@ -9,7 +9,7 @@ use quorate_storage::scan::TimeRange;
 use quorate_storage::{ErrorKind, ReadLevel, Store};
 use quorate_wal::{Disk, DiskFile, DiskLock, DiskSpace, OpenMode, SimDisk};
 
-use crate::support::{DAY, cpu, create_cpu, expect, options, read, write};
+use crate::support::{DAY, create_cpu, expect, options, read, write};
 
 const DIR: &str = "/data";
 
