@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use quorate_storage::catalog::TableOptions;
-use quorate_storage::scan::TimeRange;
-use quorate_storage::{ErrorKind, ReadLevel, Store};
+use quorate_storage::{ErrorKind, Store};
 use quorate_wal::{Disk, DiskFile, DiskLock, DiskSpace, OpenMode, SimDisk};
 
 use crate::support::{DAY, create_cpu, expect, options, read, write};
