@@ -42,6 +42,17 @@ enum SpareState {
     Failed(io::Error),
 }
 
+/// What is known about space for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// There is a place.
+    Enough,
+    /// It will be known when the writer or this thread has done what it is at.
+    Later,
+    /// The disk is full. This has the thread try again.
+    None,
+}
+
 #[derive(Debug, Default)]
 struct State {
     spare: SpareState,
@@ -72,16 +83,24 @@ impl Background {
         }
     }
 
-    /// Whether this many bytes that do not fit into the segment being written find no other place, since
-    /// the disk is full. Has the thread try again.
-    pub(crate) fn refuses(&self, bytes: u64) -> bool {
+    /// Whether the spare has room for this many bytes that do not fit into the segment being written. `alone`:
+    /// nothing else waits for it, so that they get a segment as long as they need.
+    pub(crate) fn room(&self, bytes: u64, alone: bool) -> Room {
         let mut state = self.state.lock();
-        if bytes == 0 || !matches!(state.spare, SpareState::OutOfSpace) {
-            return false;
+        if matches!(state.spare, SpareState::OutOfSpace) {
+            state.spare = SpareState::Wanted;
+            self.changed.notify_all();
+            return Room::None;
         }
-        state.spare = SpareState::Wanted;
-        self.changed.notify_all();
-        true
+        match &state.spare {
+            SpareState::Ready(spare) if bytes <= spare.len || alone => Room::Enough,
+            // The writer finds out, and ends.
+            SpareState::Failed(_) => Room::Enough,
+            SpareState::Ready(_)
+            | SpareState::Wanted
+            | SpareState::Taken
+            | SpareState::OutOfSpace => Room::Later,
+        }
     }
 
     /// Takes the spare, waiting for it. [`Background::spare_named`] must follow.
@@ -164,6 +183,9 @@ impl Background {
                     }
                 };
                 self.changed.notify_all();
+                drop(state);
+                shared.room_changed();
+                state = self.state.lock();
             } else {
                 self.changed.wait(&mut state);
             }

@@ -1,6 +1,6 @@
 //! What the handles, the writer thread, and the background thread share.
 //!
-//! Lock order: a group's log, then the queue or any of the others; never two of the others at once.
+//! Lock order: a group's log, then the queue, then the background's state or any of the others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
-use crate::background::Background;
+use crate::background::{Background, Room};
 use crate::disk::{Disk, DiskLock};
 use crate::entry::{Entry, GroupId};
 use crate::group::Group;
@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     /// Bytes that are left in the segment being written.
     pub(crate) segment_left: AtomicU64,
     pub(crate) disk_full: AtomicBool,
+    /// Nothing new is taken, and nobody waits for space any more.
+    pub(crate) closing: AtomicBool,
     pub(crate) metrics: Metrics,
     /// `None` once they were called.
     hooks: Mutex<Option<Vec<PoisonHook>>>,
@@ -66,6 +68,7 @@ impl Shared {
             background: Background::default(),
             segment_left: AtomicU64::new(0),
             disk_full: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
             metrics: Metrics::default(),
             hooks: Mutex::new(Some(Vec::new())),
             lock: Mutex::new(Some(lock)),
@@ -96,25 +99,39 @@ impl Shared {
         Error::DiskFull { path: self.options.dir.clone(), bytes_free }
     }
 
-    /// Waits until the queue is short enough, and refuses entries that there is no space for.
+    /// Waits until the queue is short enough and there is a place for all that is in it and for these entries.
+    /// Refuses them when there is none.
     pub(crate) fn wait_for_room(&self, entries: &[Entry]) -> Result<(), Error> {
         let bytes: u64 = entries.iter().map(|entry| entry.payload.len() as u64 + 128).sum();
         let mut queue = self.queue.lock();
         loop {
             check_open(&queue)?;
-            if queue.bytes <= self.options.queue_bytes_max || queue.bytes == 0 {
-                break;
+            if queue.bytes <= self.options.queue_bytes_max {
+                // Directories, padding, and the states at the head of a segment.
+                let wanted = queue.bytes + bytes;
+                let wanted = wanted + wanted / 8 + (32 << 10);
+                if wanted <= self.segment_left.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                match self.background.room(wanted, queue.bytes == 0) {
+                    Room::Enough => return Ok(()),
+                    Room::Later => {}
+                    Room::None => {
+                        drop(queue);
+                        let space = self.disk.space(&self.options.dir);
+                        return Err(self.full(space.map_or(0, |space| space.bytes_free)));
+                    }
+                }
             }
             self.queue_drained.wait(&mut queue);
         }
-        let wanted = queue.bytes + bytes + bytes / 8 + (32 << 10);
-        drop(queue);
-        let left = self.segment_left.load(Ordering::Relaxed);
-        if self.background.refuses(wanted.saturating_sub(left)) {
-            let space = self.disk.space(&self.options.dir);
-            return Err(self.full(space.map_or(0, |space| space.bytes_free)));
-        }
-        Ok(())
+    }
+
+    /// The background thread has something new to say about space.
+    pub(crate) fn room_changed(&self) {
+        // Whoever waits has looked before this lock is free, or looks after.
+        drop(self.queue.lock());
+        self.queue_drained.notify_all();
     }
 
     pub(crate) fn enqueue(&self, items: impl IntoIterator<Item = Item>) -> Result<(), Error> {
@@ -189,6 +206,7 @@ impl Shared {
     }
 
     pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
         self.queue.lock().closing = true;
         self.queue_filled.notify_all();
         self.queue_drained.notify_all();

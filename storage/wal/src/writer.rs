@@ -193,7 +193,7 @@ impl Writer {
         let number = self.newest_segment + 1;
         let path = segment_path(self.dir(), number);
         let shared = Arc::clone(&self.shared);
-        let spare = self.shared.background.take_spare(|| shared.queue.lock().closing);
+        let spare = self.shared.background.take_spare(|| shared.closing.load(Ordering::Relaxed));
         let spare = spare.map_err(io("prepare", &spare_path))?;
         let current = Current { number, file: spare.file, offset: FRAMES_OFFSET, len: spare.len };
 
@@ -212,7 +212,7 @@ impl Writer {
             let larger = || current.file.allocate(frame.header.end());
             let background = &self.shared.background;
             background
-                .wait_for_space(larger, || shared.queue.lock().closing)
+                .wait_for_space(larger, || shared.closing.load(Ordering::Relaxed))
                 .map_err(io("extend", &path))?;
         }
         let copy = header.encode();

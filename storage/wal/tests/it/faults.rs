@@ -139,19 +139,17 @@ fn a_full_disk_refuses_entries_without_a_trace_and_recovers_when_space_returns()
         assert!(index < 1_000, "the disk never was full");
     };
     assert_eq!(refused.kind(), ErrorKind::Exhausted, "{refused}");
-    assert!(index > 10, "{index} entries");
+    assert!(index > 2, "{index} entries");
     assert_eq!(log.state().last, Some(at(index - 1)));
     assert!(log.read(index..index + 1, 1).unwrap().is_empty());
     vote(&log, b"votes go on").unwrap();
     assert!(!wal.status().poisoned);
 
     disk.set_capacity(u64::MAX);
-    let mut tries = 0;
-    while let Err(error) = append(&log, vec![entry(index, b"there is space")]) {
+    // The refusal had the disk looked at again; the next append waits for what comes of it.
+    if let Err(error) = append(&log, vec![entry(index, b"there is space")]) {
         assert_eq!(error.kind(), ErrorKind::Exhausted);
-        tries += 1;
-        assert!(tries < 1_000_000, "never recovers");
-        std::thread::yield_now();
+        append(&log, vec![entry(index, b"there is space")]).unwrap();
     }
     drop((wal, log));
     disk.cut_power();
@@ -173,11 +171,11 @@ fn a_purge_on_a_full_disk_frees_it() {
         index += 1;
     }
     log.purge(at(index - 1)).unwrap();
+    // The segments are removed in the background; each refusal waits for one look at the disk.
     let mut tries = 0;
     while append(&log, vec![entry(index, &[7; 1_000])]).is_err() {
         tries += 1;
-        assert!(tries < 1_000_000, "never recovers");
-        std::thread::yield_now();
+        assert!(tries < 100_000, "never recovers");
     }
 }
 
@@ -190,7 +188,7 @@ fn an_unreadable_sector_is_damage_and_not_the_end_of_the_log() {
         append(&log, vec![entry(index, &[7; 9_000])]).unwrap();
     }
     wal.close().unwrap();
-    // The whole first chunk fails, and then, block by block, the second block of the payload of entry 1.
+    // The read of the whole file fails, and then, block by block, that of the first block of the second frame.
     disk.inject(DiskFault::Read, "1.seg", 0);
     disk.inject(DiskFault::Read, "1.seg", 7);
     let (wal, found) = open(&disk.process(), dir());
