@@ -89,7 +89,7 @@ struct Run {
 }
 
 /// What the log says about a group, up to some record.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct GroupMirror {
     pub(crate) image: GroupImage,
     /// The number of the group's next record.
@@ -98,11 +98,14 @@ pub(crate) struct GroupMirror {
     runs: VecDeque<Run>,
 }
 
-impl GroupMirror {
-    pub(crate) fn new() -> Self {
-        Self { next_seq: 1, ..Self::default() }
+impl Default for GroupMirror {
+    /// A group without records.
+    fn default() -> Self {
+        Self { image: GroupImage::default(), next_seq: 1, runs: VecDeque::new() }
     }
+}
 
+impl GroupMirror {
     /// The oldest segment that holds a live entry.
     pub(crate) fn oldest_segment(&self) -> Option<u64> {
         self.runs.front().map(|run| run.segment)
@@ -195,7 +198,7 @@ mod tests {
 
     #[test]
     fn a_group_keeps_the_segment_of_its_oldest_live_entry() {
-        let mut mirror = GroupMirror::new();
+        let mut mirror = GroupMirror::default();
         for (seq, (index, segment)) in [(0, 1), (1, 1), (2, 2), (3, 4)].into_iter().enumerate() {
             mirror.apply(seq as u64 + 1, &entry(index), segment);
         }
@@ -211,7 +214,7 @@ mod tests {
 
     #[test]
     fn truncating_above_the_end_changes_nothing() {
-        let mut mirror = GroupMirror::new();
+        let mut mirror = GroupMirror::default();
         mirror.apply(1, &entry(0), 1);
         mirror.apply(2, &Record::TruncateAfter(Some(at(7))), 1);
         assert_eq!(mirror.image.last, Some(at(0)));

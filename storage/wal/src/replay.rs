@@ -34,6 +34,8 @@ pub(crate) struct ReplayedGroup {
     entries: BTreeMap<u64, ReplayedEntry>,
     /// Records from each of these numbers on came after records that are missing.
     gaps: Vec<u64>,
+    /// The state at the head of the oldest segment tells of entries that stood before it.
+    entries_before: Option<u64>,
     /// A frame is missing and the group had no record since.
     unproven: bool,
     /// The last record that tells where the log ends.
@@ -174,9 +176,10 @@ impl Replay {
 impl ReplayedGroup {
     fn new() -> Self {
         Self {
-            mirror: GroupMirror::new(),
+            mirror: GroupMirror::default(),
             entries: BTreeMap::new(),
             gaps: Vec::new(),
+            entries_before: None,
             unproven: false,
             last_told_seq: 0,
         }
@@ -202,7 +205,9 @@ impl ReplayedGroup {
                 if let Some(purged) = image.purged {
                     self.purge_entries(purged.index);
                 }
-                if !is_base && image.last != self.mirror.image.last {
+                if is_base {
+                    self.entries_before = image.last.map(|_| seq);
+                } else if image.last != self.mirror.image.last {
                     self.gaps.push(seq);
                 }
                 self.last_told_seq = seq;
@@ -210,6 +215,7 @@ impl ReplayedGroup {
             Record::LossAccepted(last) => {
                 self.keep_entries(*last);
                 self.gaps.clear();
+                self.entries_before = None;
             }
             Record::Vote(_) | Record::Committed(_) => {}
         }
@@ -239,7 +245,10 @@ impl ReplayedGroup {
                     match self.mirror.image.purged {
                         Some(purged) => index == purged.index + 1,
                         // A log may begin anywhere; only its beginning must not be among what is missing.
-                        None => index == 0 || self.gaps.iter().all(|gap| *gap > entry.seq),
+                        None => {
+                            let mut missing = self.gaps.iter().chain(&self.entries_before);
+                            index == 0 || missing.all(|gap| *gap > entry.seq)
+                        }
                     }
                 }
                 Some(previous) => {

@@ -83,7 +83,7 @@ fn all_that_waits_fails_in_order_when_the_log_is_poisoned() {
     append(&log, vec![entry(0, b"")]).unwrap();
     disk.inject(DiskFault::Sync, "1.seg", 3);
     let (sender, results) = mpsc::channel();
-    for index in 1..40 {
+    for index in 1..1_000_000 {
         let sender = sender.clone();
         let done = Box::new(move |result: Result<(), _>| {
             sender.send((index, result.is_ok())).unwrap();
