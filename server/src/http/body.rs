@@ -136,8 +136,12 @@ async fn collect(door: &Door, body: Body, room: &mut Room) -> Result<Bytes, Http
 enum GzipProblem {
     TooLarge,
     Cut,
+    NotGzip,
     Malformed(std::io::Error),
 }
+
+/// What every member of a gzip file begins with.
+const GZIP_MAGIC: [u8; 2] = [0x1F, 0x8B];
 
 async fn unpack(door: &Door, packed: Bytes, room: &mut Room) -> Result<Bytes, HttpError> {
     // The last four bytes of gzip are the size, if there is one member only and nobody lies.
@@ -158,8 +162,11 @@ async fn unpack(door: &Door, packed: Bytes, room: &mut Room) -> Result<Bytes, Ht
             Ok(Err(GzipProblem::Cut)) => {
                 Err(HttpError::invalid("the gzip body is cut off; nothing of it was stored"))
             }
+            Ok(Err(GzipProblem::NotGzip)) => {
+                Err(HttpError::invalid("the body is not gzip, as its Content-Encoding says"))
+            }
             Ok(Err(GzipProblem::Malformed(e))) => {
-                Err(HttpError::invalid(format!("the body is not gzip: {e}")))
+                Err(HttpError::invalid(format!("the gzip body is damaged: {e}")))
             }
             Err(e) => Err(HttpError::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
@@ -171,6 +178,9 @@ async fn unpack(door: &Door, packed: Bytes, room: &mut Room) -> Result<Bytes, Ht
 }
 
 fn gunzip(packed: &[u8], bytes_max: usize) -> Result<Bytes, GzipProblem> {
+    if packed.iter().zip(GZIP_MAGIC).any(|(found, want)| *found != want) {
+        return Err(GzipProblem::NotGzip);
+    }
     let mut out = Vec::with_capacity(bytes_max.min(packed.len() * 8));
     let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
     match MultiGzDecoder::new(packed).take(limit).read_to_end(&mut out) {
@@ -210,6 +220,6 @@ mod tests {
             let problem = gunzip(&packed[..cut], 1 << 20);
             assert!(matches!(problem, Err(GzipProblem::Cut)), "{cut}: {problem:?}");
         }
-        assert!(matches!(gunzip(b"cpu usage=1 1", 1 << 20), Err(GzipProblem::Malformed(_))));
+        assert!(matches!(gunzip(b"m f=1", 1 << 20), Err(GzipProblem::NotGzip)));
     }
 }

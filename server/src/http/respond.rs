@@ -47,6 +47,11 @@ impl HttpError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
     }
 
+    /// The status of the answer.
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     fn json(self) -> Map<String, Value> {
         let mut body = Map::new();
         body.insert("error".to_owned(), Value::String(self.message.clone()));

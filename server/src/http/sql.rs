@@ -151,21 +151,48 @@ pub(super) async fn query_v1(
         // A form, as clients send it; anything else is left alone.
         let _ = Statement::from_body(&mut params, &body.bytes);
     }
-    let words: Vec<&str> = params.get("q").unwrap_or_default().split_whitespace().collect();
-    let name = match words.as_slice() {
-        [create, database, name] | [create, database, name, ..]
-            if create.eq_ignore_ascii_case("create")
-                && database.eq_ignore_ascii_case("database") =>
-        {
-            name.trim_end_matches(';').trim_matches('"').replace('"', "\"\"")
-        }
-        _ => {
-            return Err(HttpError::invalid(
-                "of InfluxQL only CREATE DATABASE is taken; SQL is answered at /api/v1/sql",
-            ));
-        }
-    };
+    let name = params.get("q").and_then(created_database).ok_or_else(|| {
+        HttpError::invalid(
+            "of InfluxQL only CREATE DATABASE is taken; SQL is answered at /api/v1/sql",
+        )
+    })?;
+    let name = name.replace('"', "\"\"");
     let session = door.engine()?.session(params.session()?);
     session.execute(&format!("CREATE DATABASE IF NOT EXISTS \"{name}\""), None).await?;
     Ok(Json(json!({ "results": [{ "statement_id": 0 }] })).into_response())
+}
+
+/// The name in InfluxDB 1's `CREATE DATABASE "name" WITH …`; what follows the name is ignored.
+fn created_database(statement: &str) -> Option<&str> {
+    let (create, rest) = statement.trim().split_once(char::is_whitespace)?;
+    let (database, rest) = rest.trim_start().split_once(char::is_whitespace)?;
+    if !create.eq_ignore_ascii_case("create") || !database.eq_ignore_ascii_case("database") {
+        return None;
+    }
+    let rest = rest.trim_start();
+    let name = match rest.strip_prefix('"') {
+        Some(quoted) => quoted.split('"').next(),
+        None => rest.split(|c: char| c.is_whitespace() || c == ';').next(),
+    };
+    name.filter(|name| !name.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_create_database_is_understood() {
+        for (statement, name) in [
+            ("CREATE DATABASE telegraf", Some("telegraf")),
+            (" create  database \"tele graf\" WITH DURATION 30d", Some("tele graf")),
+            ("CREATE DATABASE x;", Some("x")),
+            ("CREATE DATABASE \"\"", None),
+            ("CREATE DATABASE", None),
+            ("CREATE USER x", None),
+            ("SHOW DATABASES", None),
+        ] {
+            assert_eq!(created_database(statement), name, "{statement}");
+        }
+    }
 }

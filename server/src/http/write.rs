@@ -40,7 +40,15 @@ pub(super) async fn write_v1(
         Some(other) => return Err(unknown_precision(other, "ns, us, ms, s, m, h")),
     };
     let database = params.get("db").map(str::to_owned);
-    write(&door, &params, body, Request { database, precision, accept_partial: true }).await
+    let request = Request { database: database.clone(), precision, accept_partial: true };
+    write(&door, &params, body, request).await.map_err(|error| match database {
+        // Telegraf looks for these words before it makes the database and tries again.
+        Some(database) if error.status() == StatusCode::NOT_FOUND => {
+            let message = format!("database not found: {database:?}; make it by CREATE DATABASE");
+            HttpError::new(StatusCode::NOT_FOUND, "not_found", message)
+        }
+        _ => error,
+    })
 }
 
 /// InfluxDB 2: `bucket` (a database, or `database/policy`), `precision`; `org` and `orgID` are ignored.

@@ -68,7 +68,7 @@ fn wrong_parameters_are_named() {
         ("/api/v3/write_lp?db=main&precision=x", 400, "none of auto"),
         ("/api/v3/write_lp?db=main&accept_partial=maybe", 400, "accept_partial"),
         ("/write?db=main&consistency=most", 400, "consistency is \"most\""),
-        ("/write?db=nowhere", 404, "database \"nowhere\" does not exist"),
+        ("/write?db=nowhere", 404, "database not found: \"nowhere\""),
         ("/api/v2/write?bucket=nowhere/rp", 404, "database \"nowhere\" does not exist"),
         ("/api/v3/write_lp?db=nowhere", 404, "database \"nowhere\" does not exist"),
     ] {
@@ -150,10 +150,10 @@ fn gzip_is_unpacked_and_its_damage_found() {
 #[test]
 fn a_body_over_the_limit_is_refused_packed_or_not() {
     let node = Node::start(&["--max-body", "10KiB"]);
-    let fits = format!("m f=\"{}\" 1", "x".repeat(10 * 1024 - 9));
+    let fits = format!("m f=\"{}\" 1", "x".repeat(10 * 1024 - 8));
     assert_eq!(fits.len(), 10 * 1024);
     assert_eq!(node.post("/write?db=main", &fits).status, 204);
-    let over = format!("m f=\"{}\" 1", "x".repeat(10 * 1024 - 8));
+    let over = format!("m f=\"{}\" 1", "x".repeat(10 * 1024 - 7));
     let encoding = [("content-encoding", "gzip")];
     for answer in [
         node.post("/write?db=main", &over),
