@@ -242,13 +242,12 @@ impl ReplayedGroup {
             let follows = match previous {
                 None => {
                     let index = entry.position.index;
-                    match self.mirror.image.purged {
-                        Some(purged) => index == purged.index + 1,
+                    if let Some(purged) = self.mirror.image.purged {
+                        index == purged.index + 1
+                    } else {
                         // A log may begin anywhere; only its beginning must not be among what is missing.
-                        None => {
-                            let mut missing = self.gaps.iter().chain(&self.entries_before);
-                            index == 0 || missing.all(|gap| *gap > entry.seq)
-                        }
+                        let mut missing = self.gaps.iter().chain(&self.entries_before);
+                        index == 0 || missing.all(|gap| *gap > entry.seq)
                     }
                 }
                 Some(previous) => {
