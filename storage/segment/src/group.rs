@@ -7,7 +7,7 @@
 //! - a row group ends where a series begins, once it has [`GROUP_ROWS`] rows; inside a series only after
 //!   [`GROUP_ROWS_MAX`] rows, or after the batch at which it reaches [`GROUP_BYTES_MAX`] bytes of raw values.
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, make_array, new_null_array};
 use arrow::compute::concat;
 use arrow::datatypes::{DataType, TimestampNanosecondType};
 
@@ -146,7 +146,18 @@ fn rows_within(
 
 fn join<'a>(arrays: impl Iterator<Item = &'a ArrayRef>) -> ArrayRef {
     let arrays: Vec<&dyn Array> = arrays.map(AsRef::as_ref).collect();
-    concat(&arrays).expect("arrays of one type join: the text in a batch is bounded")
+    let joined = concat(&arrays).expect("arrays of one type join: the text in a batch is bounded");
+    without_idle_nulls(joined)
+}
+
+/// Drops a null buffer that marks no null: whether there is one depends on how the rows were cut, and the encoder takes
+/// another path with it.
+fn without_idle_nulls(array: ArrayRef) -> ArrayRef {
+    if array.nulls().is_none_or(|nulls| nulls.null_count() > 0) {
+        return array;
+    }
+    let plain = array.to_data().into_builder().nulls(None).build();
+    make_array(plain.expect("an array stays valid without a null buffer that marks nothing"))
 }
 
 fn join_cleared(pieces: &[SeriesRows]) -> Option<BinaryArray> {

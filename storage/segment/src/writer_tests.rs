@@ -9,6 +9,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow::array::{Array, make_array};
+use arrow::buffer::NullBuffer;
 use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
 use quorate_wal::Disk;
 
@@ -90,6 +92,38 @@ fn pieces_do_not_show_in_the_bytes() {
         hashes.push((meta.file_hash, meta.content_hash));
     }
     assert!(hashes.iter().all(|hash| *hash == hashes[0]), "{hashes:?}");
+}
+
+#[test]
+fn null_buffers_without_nulls_do_not_show_in_the_bytes() {
+    let schema = schema(1, &[FieldType::Float64, FieldType::Utf8]);
+    let model: Model = plain_model(3, 5_000, |_, r| r as i64)
+        .into_iter()
+        .map(|(key, mut rows)| {
+            rows.iter_mut().for_each(|row| row.values.push(Some(b"text".to_vec())));
+            (key, rows)
+        })
+        .collect();
+    let hashes = [false, true].map(|idle_nulls| {
+        let disk = MemDisk::new() as Arc<dyn Disk>;
+        let dir = Path::new("/s");
+        let mut writer =
+            SegmentWriter::begin(disk, dir, schema.clone(), spec(Compression::Lz4)).unwrap();
+        for (key, rows) in &model {
+            let mut rows = piece(&schema, key, rows);
+            if idle_nulls {
+                for field in &mut rows.fields {
+                    let nulls = Some(NullBuffer::new_valid(field.len()));
+                    let data = field.to_data().into_builder().nulls(nulls).build().unwrap();
+                    *field = make_array(data);
+                }
+            }
+            writer.push(rows).unwrap();
+        }
+        let meta = writer.finish().unwrap().unwrap();
+        (meta.file_hash, meta.content_hash)
+    });
+    assert_eq!(hashes[0], hashes[1]);
 }
 
 #[test]
