@@ -62,6 +62,8 @@ pub(super) fn constant(filter: &Expr) -> Option<(String, ScalarValue)> {
 /// A predicate over the tags of a table, as the store asks it.
 pub(crate) struct TagFilter {
     predicate: Arc<dyn PhysicalExpr>,
+    /// Values of the first tags, where the predicates leave just one each.
+    first_tags: Vec<String>,
 }
 
 impl Debug for TagFilter {
@@ -77,17 +79,32 @@ impl TagFilter {
         table: &Table,
         predicates: &[Expr],
     ) -> Result<Option<Arc<Self>>> {
+        let first_tags = first_tags(table, predicates);
         let Some(all) = conjunction(predicates.iter().cloned().map(unnormalize_col)) else {
             return Ok(None);
         };
         let field = |tag: &Column| Field::new(&tag.name, DataType::Utf8View, true);
         let schema = Schema::new(table.tags().map(field).collect::<Vec<_>>());
         let predicate = state.create_physical_expr(all, &DFSchema::try_from(schema)?)?;
-        Ok(Some(Arc::new(Self { predicate })))
+        Ok(Some(Arc::new(Self { predicate, first_tags })))
     }
 }
 
+/// The values of as many first tags, in id order, as have just one each.
+fn first_tags(table: &Table, predicates: &[Expr]) -> Vec<String> {
+    let value_of = |tag: &Column| {
+        let constants = predicates.iter().filter_map(constant);
+        let mut values = constants.filter(|(name, _)| *name == tag.name);
+        values.find_map(|(_, value)| value.try_as_str().flatten().map(str::to_owned))
+    };
+    table.tags().map_while(value_of).take_while(|value| !value.is_empty()).collect()
+}
+
 impl SeriesFilter for TagFilter {
+    fn first_tags(&self) -> &[String] {
+        &self.first_tags
+    }
+
     fn keep(&self, tags: &RecordBatch) -> Result<BooleanArray, StoreError> {
         // A tag that was added since this was compiled stands after the ones it knows, and changes nothing.
         let answer = self
@@ -142,6 +159,18 @@ mod tests {
         let region = col(datafusion::common::Column::from_name("Region"));
         assert_eq!(kept(col("host").eq(lit("a")).or(region.eq(lit("us")))), [yes, None, yes]);
         assert_eq!(kept(upper(col("host")).eq(lit("B"))), [no, yes, None]);
+    }
+
+    #[test]
+    fn the_first_tags_are_known_where_each_has_one_value() {
+        let table = cpu_table();
+        let known = |predicates: &[Expr]| first_tags(&table, predicates);
+        let region = || col(datafusion::common::Column::from_name("Region"));
+        assert_eq!(known(&[col("cpu.host").eq(lit("a"))]), ["a"]);
+        assert_eq!(known(&[region().eq(lit("eu")), lit("a").eq(col("host"))]), ["a", "eu"]);
+        assert!(known(&[region().eq(lit("eu"))]).is_empty(), "the host may be any");
+        assert!(known(&[col("host").eq(lit(""))]).is_empty());
+        assert!(known(&[col("host").not_eq(lit("a"))]).is_empty());
     }
 
     #[test]

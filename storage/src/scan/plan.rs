@@ -7,7 +7,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 
 use super::partition::{OutputColumn, PartitionPlan};
 use super::schema::column_field;
-use super::series::{Selection, Wanted, cut_ranges};
+use super::series::{Selection, Wanted, cut_ranges, first_key};
 use super::source::{Origin, Source};
 use super::{
     ScanCounters, ScanPartition, ScanRequest, ScanStatistics, SeriesFilter, ShardRows, TableView,
@@ -37,6 +37,16 @@ pub(super) fn plan(view: &TableView, request: &ScanRequest) -> Result<TableScan,
     let mut sources = Vec::new();
     for (number, shard) in view.shards().iter().enumerate() {
         prune(shard, number, request.time, &counters, &mut sources);
+    }
+    if let Some(filter) = &request.series {
+        let first = first_key(&**filter);
+        sources.retain(|source| {
+            let kept = source.may_begin(&first);
+            if !kept && matches!(source.origin, Origin::Segment(_)) {
+                counters.segments_pruned.fetch_add(1, Relaxed);
+            }
+            kept
+        });
     }
     let (wanted, filtered) = match &request.series {
         None => {

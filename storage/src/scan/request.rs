@@ -41,6 +41,11 @@ pub trait SeriesFilter: Debug + Send + Sync {
     /// `tags` has one column per tag of the table (`Utf8View`, nullable, named as in the table) and one row per
     /// distinct series. The answer is one truth value per row; null is false.
     fn keep(&self, tags: &RecordBatch) -> Result<BooleanArray, Error>;
+
+    /// Values that the first tags of every kept series have, in id order: only series that begin so are looked at.
+    fn first_tags(&self) -> &[String] {
+        &[]
+    }
 }
 
 /// What a query wants of a table.

@@ -107,6 +107,13 @@ pub(super) fn cut_ranges(sources: &[Source], count: usize) -> Result<Vec<KeyRang
     Ok(froms.zip(tos).map(|(from, to)| KeyRange { from, to }).collect())
 }
 
+/// The key of the first tags that a filter asks for: all that it keeps begin with its bytes.
+pub(super) fn first_key(filter: &dyn SeriesFilter) -> SeriesKey {
+    // An absent tag among them would say nothing about what follows it.
+    let present = filter.first_tags().iter().take_while(|tag| !tag.is_empty());
+    SeriesKey::encode(present.map(|tag| Some(tag.as_str())))
+}
+
 /// The series that a filter keeps, and how many rows each may have.
 #[derive(Debug, Default)]
 pub(super) struct Selection {
@@ -124,8 +131,9 @@ impl Selection {
         filter: &dyn SeriesFilter,
     ) -> Result<Self, Error> {
         let tags = TagColumns::new(table);
+        let first = first_key(filter);
         let mut directories =
-            Directories::open(sources.iter().map(|s| Ok((s.directory()?, s.hiding.time))))?;
+            Directories::open(sources.iter().map(|s| Ok((s.directory(&first)?, s.hiding.time))))?;
         let mut selection = Self::default();
         let (mut keys, mut rows) = (Vec::new(), Vec::new());
         loop {

@@ -114,7 +114,7 @@ impl Source {
         }
         let step = (self.rows() / count as u64).max(1);
         let mut open: Option<(SeriesKey, u64)> = None;
-        for entry in self.directory()? {
+        for entry in self.directory(&SeriesKey::encode([]))? {
             let (key, rows, _) = entry?;
             match &mut open {
                 Some((_, sum)) if *sum < step => *sum += rows,
@@ -125,17 +125,25 @@ impl Source {
         Ok(())
     }
 
-    /// Its directory: every series with the number of its rows and their times.
-    pub(super) fn directory(&self) -> Result<DirectoryStream, Error> {
+    /// Its directory: the series whose first tags are those of `first`, with the number of their rows and their times.
+    pub(super) fn directory(&self, first: &SeriesKey) -> Result<DirectoryStream, Error> {
+        let begins = {
+            let first = first.clone();
+            move |key: &SeriesKey| key.as_bytes().starts_with(first.as_bytes())
+        };
         match &self.origin {
             Origin::Run(run) => {
                 let run = Arc::clone(run);
-                Ok(Box::new((0..run.series().len()).map(move |at| {
-                    Ok((run.series()[at].clone(), run.rows_of(at).len() as u64, run.time()))
-                })))
+                let start = run.series().partition_point(|key| key < first);
+                let places = (start..run.series().len()).map(move |at| {
+                    (run.series()[at].clone(), run.rows_of(at).len() as u64, run.time())
+                });
+                Ok(Box::new(places.take_while(move |(key, ..)| begins(key)).map(Ok)))
             }
             Origin::Segment(segment) => {
-                let entries = segment.reader.directory(None)?;
+                let entries = segment.reader.directory(Some(first))?;
+                let entries =
+                    entries.take_while(move |e| e.as_ref().map_or(true, |e| begins(&e.key)));
                 Ok(Box::new(entries.map(|entry| {
                     let entry = entry?;
                     let time = TimeRange { start: entry.time_min, end: entry.time_max };
@@ -143,6 +151,12 @@ impl Source {
                 })))
             }
         }
+    }
+
+    /// Whether it may hold series whose first tags are those of `first`.
+    pub(super) fn may_begin(&self, first: &SeriesKey) -> bool {
+        let (first, min) = (first.as_bytes(), self.key_min());
+        first <= self.key_max() && &min[..min.len().min(first.len())] <= first
     }
 
     /// Opens it for these series; `None` if it has none of them for sure.
