@@ -127,6 +127,15 @@ pub(crate) fn decode_reply(bytes: &[u8]) -> Result<MetaReply, Error> {
         .map_err(|e| Error::Internal(format!("cannot decode a metadata reply: {e}")))
 }
 
+/// Where the manifests on disk stand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Checkpoint {
+    /// The newest one.
+    pub(crate) newest: LogPosition,
+    /// The one before it: with the log above that one, the newest can be damaged.
+    pub(crate) before: Option<LogPosition>,
+}
+
 #[derive(Debug)]
 struct Progress {
     state: MetaState,
@@ -189,14 +198,18 @@ impl MetaMachine {
         self.published.read().clone()
     }
 
+    /// The metadata group's membership as applied here.
+    pub(crate) fn membership(&self) -> Bytes {
+        self.progress.lock().membership.clone()
+    }
+
     /// Commands applied since the newest manifest.
     pub(crate) fn commands_since_manifest(&self) -> u64 {
         self.progress.lock().commands_since
     }
 
-    /// Writes a manifest of what is applied now; blocks on the disk. Returns the position that the log may be purged
-    /// up to, if anything was applied since the last one.
-    pub(crate) fn checkpoint(&self) -> Result<Option<LogPosition>, Error> {
+    /// Writes a manifest of what is applied now, if anything was applied since the last one. Blocks on the disk.
+    pub(crate) fn checkpoint(&self) -> Result<Option<Checkpoint>, Error> {
         let _writing = self.writing.lock();
         let (manifest, commands) = {
             let progress = self.progress.lock();
@@ -216,11 +229,11 @@ impl MetaMachine {
             (manifest, progress.commands_since)
         };
         let hash = self.manifests.write(&manifest)?;
-        let position = manifest.position;
+        let newest = manifest.position;
         let mut progress = self.progress.lock();
-        progress.durable = Some((manifest, hash));
+        let before = progress.durable.replace((manifest, hash)).map(|(m, _)| m.position);
         progress.commands_since -= commands;
-        Ok(Some(position))
+        Ok(Some(Checkpoint { newest, before }))
     }
 
     fn fatal(what: String) -> Fatal {
@@ -291,3 +304,7 @@ impl StateMachine for MetaMachine {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "meta_tests.rs"]
+mod tests;

@@ -5,6 +5,7 @@
 //! only then fail, retryably: a slow disk makes clients slow, not memory full.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ pub(crate) struct Budget {
     used: Mutex<Used>,
     waiting: AtomicU64,
     freed: Notify,
+    starved: Arc<Notify>,
 }
 
 /// Bytes that a write holds; given back on drop.
@@ -51,8 +53,8 @@ impl Drop for Held<'_> {
 }
 
 impl Budget {
-    /// A budget of this many bytes.
-    pub(crate) fn new(bytes_max: u64) -> Self {
+    /// A budget of this many bytes. `starved` is woken when a write has to wait.
+    pub(crate) fn new(bytes_max: u64, starved: Arc<Notify>) -> Self {
         Self { bytes_max, used: Mutex::default(), waiting: AtomicU64::new(0), freed: Notify::new() }
     }
 
@@ -69,9 +71,9 @@ impl Budget {
         self.used.lock().memtable_bytes()
     }
 
-    /// Whether memtables take more than half of the budget: the time to flush before writers have to wait.
-    pub(crate) fn is_tight(&self) -> bool {
-        self.memtable_bytes() > self.bytes_max / 2
+    /// The bound.
+    pub(crate) fn bytes_max(&self) -> u64 {
+        self.bytes_max
     }
 
     /// Writes that wait now.
@@ -109,6 +111,7 @@ impl Budget {
         };
         let wait = async {
             let _waits = Waits::begin(&self.waiting);
+            self.starved.notify_one();
             loop {
                 let freed = self.freed.notified();
                 tokio::pin!(freed);
@@ -152,7 +155,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_write_waits_for_room_and_fails_retryably_at_its_deadline() {
-        let budget = Budget::new(100);
+        let budget = Budget::new(100, Arc::default());
         budget.set_memtables(ShardId(0), 101);
         let error = budget.hold(1, Duration::from_millis(1), || true).await.unwrap_err();
         assert_eq!(error.kind(), crate::ErrorKind::Exhausted);
@@ -170,7 +173,7 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_are_given_back_when_the_write_ends() {
-        let budget = Budget::new(100);
+        let budget = Budget::new(100, Arc::default());
         let first = budget.hold(80, Duration::from_secs(1), || true).await.unwrap();
         assert!(budget.hold(80, Duration::from_millis(1), || true).await.is_err());
         drop(first);

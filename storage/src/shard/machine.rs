@@ -76,6 +76,8 @@ struct Durable {
 /// Where a shard keeps its files.
 #[derive(Debug)]
 pub(crate) struct ShardFiles {
+    /// The data directory, for messages.
+    pub(crate) root: PathBuf,
     /// The disk.
     pub(crate) disk: Arc<dyn Disk>,
     /// Segments.
@@ -376,11 +378,22 @@ impl ShardMachine {
     }
 
     /// Applies one entry and returns the encoded reply.
-    fn apply_one(&self, entry: &Applied) -> Result<Bytes, Fatal> {
+    async fn apply_one(&self, entry: &Applied) -> Result<Bytes, Fatal> {
         let decoded = match &entry.command {
             Some(bytes) => Some(self.decode(entry, bytes)?),
             None => None,
         };
+        if matches!(decoded, Some((Command::Flush(_), _))) {
+            self.wait_for_frozen().await;
+        }
+        self.apply_decoded(entry, decoded)
+    }
+
+    fn apply_decoded(
+        &self,
+        entry: &Applied,
+        decoded: Option<(Command, Vec<RowBatch>)>,
+    ) -> Result<Bytes, Fatal> {
         let mut live = self.live.lock();
         let before = Arc::clone(&live.state.version);
         let reply = match decoded {
@@ -463,8 +476,7 @@ impl StateMachine for ShardMachine {
             if let Some(why) = self.stopped() {
                 return Err(Fatal { what: why, source: None });
             }
-            self.wait_for_frozen().await;
-            replies.push(self.apply_one(&entry)?);
+            replies.push(self.apply_one(&entry).await?);
         }
         Ok(replies)
     }

@@ -11,7 +11,10 @@
 //! collected. A job that had not ended is in the log (or listed in the manifest) and makes its files again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::machine::{ShardFiles, file_name, open_segment};
 use crate::manifest::{Loaded, Manifest, ShardRecord};
@@ -37,19 +40,20 @@ pub(crate) struct Recovered {
     pub(crate) orphans: usize,
 }
 
-/// Reads a shard's directory. `purged` is the last position that its log no longer holds. Blocks on the disk.
+/// Reads a shard's directory. `purged` is the last position that its log no longer holds. Where losses are accepted,
+/// `accept_loss` holds the membership to go on with if no manifest can tell it. Blocks on the disk.
 pub(crate) fn recover(
     shard: ShardId,
     files: &ShardFiles,
     purged: Option<LogPosition>,
-    accept_loss: bool,
+    accept_loss: Option<&Bytes>,
 ) -> Result<Recovered, Error> {
     let loaded = files.manifests.load()?;
     for (path, what) in &loaded.damaged {
         tracing::error!("shard {}: manifest {} {what}", shard.0, path.display());
     }
     let mut recovered = choose(shard, files, loaded, purged, accept_loss)?;
-    open_all(shard, files, &mut recovered, accept_loss)?;
+    open_all(shard, files, &mut recovered, accept_loss.is_some())?;
     recovered.orphans = collect_orphans(files, &recovered)?;
     if recovered.orphans > 0 {
         tracing::info!("shard {}: {} files of unfinished jobs removed", shard.0, recovered.orphans);
@@ -63,7 +67,7 @@ fn choose(
     files: &ShardFiles,
     loaded: Loaded,
     purged: Option<LogPosition>,
-    accept_loss: bool,
+    accept_loss: Option<&Bytes>,
 ) -> Result<Recovered, Error> {
     let damaged = !loaded.damaged.is_empty();
     let mut generations = Vec::new();
@@ -82,19 +86,23 @@ fn choose(
     let mut newest = generations.into_iter().next();
     let covered = newest.as_ref().map(|(manifest, _, _)| manifest.position);
     if purged > covered {
-        if !accept_loss {
+        let Some(membership) = accept_loss else {
             let what = if damaged { "is damaged" } else { "is missing" };
             return Err(needs_repair(
                 shard,
+                &files.root,
                 &format!("its newest manifest {what} and the log before it was purged"),
             ));
-        }
+        };
         let Some(position) = purged else { return Ok(recovered) };
         tracing::error!(
             "shard {}: what its log held between {covered:?} and {position:?} is given up",
             shard.0
         );
-        newest = Some(give_up_until(shard, files, newest, position)?);
+        if newest.is_none() {
+            set_aside(shard, files)?;
+        }
+        newest = Some(give_up_until(shard, files, newest, position, membership)?);
     } else if damaged {
         tracing::warn!("shard {} goes on from its manifest of {covered:?} and the log", shard.0);
     }
@@ -111,15 +119,32 @@ fn give_up_until(
     files: &ShardFiles,
     newest: Option<(Manifest, [u8; 32], ShardRecord)>,
     position: LogPosition,
+    membership: &Bytes,
 ) -> Result<(Manifest, [u8; 32], ShardRecord), Error> {
     let (membership, previous, record) = newest.map_or_else(
-        || (bytes::Bytes::new(), None, ShardRecord::default()),
+        // Without a membership the group would wait for a leader for ever.
+        || (membership.clone(), None, ShardRecord::default()),
         |(manifest, hash, record)| (manifest.membership, Some(hash), record),
     );
     let group = u64::from(shard.0) + 1;
     let manifest = Manifest { group, position, membership, previous, body: record.encode()? };
     let hash = files.manifests.write(&manifest)?;
     Ok((manifest, hash, record))
+}
+
+/// Moves the segments that no manifest describes any more out of the way, for whoever wants to look into them.
+fn set_aside(shard: ShardId, files: &ShardFiles) -> Result<(), Error> {
+    let lost = files.segments.with_file_name("lost");
+    let io = |action, source| Error::Io { action, path: lost.clone(), source };
+    files.disk.create_dir_all(&lost).map_err(|e| io("make", e))?;
+    let names = files.disk.list(&files.segments).map_err(|e| io("list", e))?;
+    for name in &names {
+        let (from, to) = (files.segments.join(name), lost.join(name));
+        files.disk.rename(&from, &to).map_err(|e| io("move to", e))?;
+    }
+    files.disk.sync_dir(&lost).map_err(|e| io("sync", e))?;
+    tracing::error!("shard {}: {} segments are in {}", shard.0, names.len(), lost.display());
+    Ok(())
 }
 
 /// Opens all segments of the manifest.
@@ -147,7 +172,7 @@ fn open_all(
             }
             Err(e) => {
                 let text = format!("segment {} cannot be used: {e}", segment.file_name());
-                return Err(needs_repair(shard, &text));
+                return Err(needs_repair(shard, &files.root, &text));
             }
         }
     }
@@ -187,10 +212,11 @@ fn collect_orphans(files: &ShardFiles, recovered: &Recovered) -> Result<usize, E
 }
 
 /// The error of a shard that serves nothing until an operator has decided.
-pub(crate) fn needs_repair(shard: ShardId, what: &str) -> Error {
+pub(crate) fn needs_repair(shard: ShardId, root: &Path, what: &str) -> Error {
     Error::Corrupt(format!(
         "shard {} refuses service: {what}; restore the data directory from a backup, or give up \
-         what is lost with `quorate repair --accept-loss --data-dir …`",
-        shard.0
+         what is lost with `quorate repair --accept-loss --data-dir {}`",
+        shard.0,
+        root.display()
     ))
 }

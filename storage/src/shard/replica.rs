@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use quorate_consensus::Group;
 use quorate_segment::TableId;
 use quorate_wal::{Clock, GroupId};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -123,6 +124,27 @@ impl Shard {
         })
     }
 
+    /// Waits until every voter has an entry in its log, synced. What is committed stays so either way.
+    pub(crate) async fn wait_for_all(&self, index: u64, until: Instant) -> Result<(), Error> {
+        loop {
+            let status = self.group.status();
+            let has = |voter| status.matched.get(voter).is_some_and(|at| at.index >= index);
+            // The only voter of a group has it since it is committed.
+            if status.voters.len() == 1 || status.voters.keys().all(has) {
+                return Ok(());
+            }
+            if Instant::now() >= until {
+                let source = quorate_consensus::Error::Unknown {
+                    group: group_of(self.id),
+                    what: "it is committed, and not yet on every voter".to_owned(),
+                };
+                let shard = format!("shard {}", self.id.0);
+                return Err(Error::Group { shard, source: Arc::new(source) });
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
     /// Whether a write need not wait for a flush.
     pub(crate) fn admits_writes(&self) -> bool {
         let live = self.machine.live();
@@ -218,6 +240,11 @@ impl Shard {
         if self.group.status().purged >= Some(keep_after) {
             return Ok(());
         }
+        let applied = self.machine.live().state.applied;
+        assert!(
+            Some(keep_after) <= newest && newest <= applied,
+            "purged {keep_after:?} ≤ manifest {newest:?} ≤ applied {applied:?} does not hold"
+        );
         self.group.snapshot_moved(keep_after).await.map_err(|source| Error::Group {
             shard: format!("shard {}", self.id.0),
             source: Arc::new(source),

@@ -18,6 +18,7 @@ use quorate_segment::TableId;
 use quorate_wal::GroupId;
 use tokio::time::{Instant, timeout};
 
+use super::ShardId;
 use super::core::{Inner, Store};
 use crate::Error;
 use crate::compaction::Config;
@@ -68,8 +69,10 @@ struct Rounds {
 impl Rounds {
     async fn run(&mut self, store: &Store) {
         let inner = &store.inner;
+        let largest = largest_if_tight(inner);
         for shard in inner.running() {
-            if let Err(e) = self.tend(inner, shard).await {
+            let make_room = largest == Some(shard.id());
+            if let Err(e) = self.tend(inner, shard, make_room).await {
                 tracing::warn!("maintenance of shard {} is tried again: {e}", shard.id().0);
             }
         }
@@ -87,7 +90,12 @@ impl Rounds {
     }
 
     /// One shard: flush, log, compaction.
-    async fn tend(&mut self, inner: &Inner, shard: &Arc<Shard>) -> Result<(), Error> {
+    async fn tend(
+        &mut self,
+        inner: &Inner,
+        shard: &Arc<Shard>,
+        make_room: bool,
+    ) -> Result<(), Error> {
         if !shard.leads() {
             return Ok(());
         }
@@ -98,7 +106,7 @@ impl Rounds {
         let active = shard.active_bytes();
         let due = active >= options.flush_bytes
             || shard.active_age().is_some_and(|age| age >= options.flush_age)
-            || (inner.budget.is_tight() && active > options.flush_bytes / 8);
+            || make_room;
         if (due && shard.may_freeze()) || (log_is_large && !shard.flush_pending()) {
             shard.propose_flush(true, options.write_deadline).await?;
         }
@@ -127,6 +135,18 @@ impl Rounds {
         }
         long
     }
+}
+
+/// The shard with the largest memtable, when the active ones take more than half of the budget: the time to flush is
+/// before writers have to wait.
+fn largest_if_tight(inner: &Inner) -> Option<ShardId> {
+    let sizes: Vec<(u64, ShardId)> =
+        inner.running().map(|shard| (shard.active_bytes(), shard.id())).collect();
+    let total: u64 = sizes.iter().map(|(bytes, _)| bytes).sum();
+    if total <= inner.budget.bytes_max() / 2 {
+        return None;
+    }
+    sizes.into_iter().max().map(|(_, id)| id)
 }
 
 /// The metadata group: a manifest now and then, so that its log can go.

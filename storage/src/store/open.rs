@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::join_all;
 use quorate_consensus::{
     Group, GroupOptions, MemoryTransport, Node, ReplicaId, StateMachine, Timers, Transport,
@@ -68,10 +69,11 @@ async fn blocking<T: Send + 'static>(
 pub(super) async fn open(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<Store, Error> {
     let opened = options.clone();
     let (dir, wal, recovery) = blocking(move || open_log(disk, &opened)).await?;
+    let full = Arc::new(Notify::new());
     let limits = MemtableLimits {
-        budget: Arc::new(Budget::new(options.memory_bytes)),
+        budget: Arc::new(Budget::new(options.memory_bytes, Arc::clone(&full))),
         flush_bytes: options.flush_bytes,
-        full: Arc::new(Notify::new()),
+        full,
     };
     let starting = Arc::new(Starting {
         caches: SegmentCaches::new(options.cache_bytes),
@@ -252,7 +254,12 @@ impl Starting {
             cancel: self.cancel.clone(),
         };
         let ids = meta.state().routing.shards.clone();
-        let started = join_all(ids.iter().map(|id| self.start_shard(*id, &slots))).await;
+        let started = {
+            // The same voters as the metadata group's, should a shard have lost its own record of them.
+            let membership = meta.membership();
+            let start = |id: &ShardId| self.start_shard(*id, &slots, &membership);
+            join_all(ids.iter().map(start)).await
+        };
         let mut shards = BTreeMap::new();
         let mut failed = None;
         for (id, slot) in ids.iter().zip(started) {
@@ -273,8 +280,13 @@ impl Starting {
     }
 
     /// Starts a shard; damage makes it refuse, other failures fail the start.
-    async fn start_shard(self: &Arc<Self>, id: ShardId, slots: &JobSlots) -> Result<Slot, Error> {
-        match self.try_start_shard(id, slots).await {
+    async fn start_shard(
+        self: &Arc<Self>,
+        id: ShardId,
+        slots: &JobSlots,
+        membership: &Bytes,
+    ) -> Result<Slot, Error> {
+        match self.try_start_shard(id, slots, membership).await {
             Ok(shard) => Ok(Slot::Running(shard)),
             Err(e) if e.kind() == crate::ErrorKind::Corrupt => {
                 tracing::error!("{e}");
@@ -288,22 +300,24 @@ impl Starting {
         self: &Arc<Self>,
         id: ShardId,
         slots: &JobSlots,
+        membership: &Bytes,
     ) -> Result<Arc<Shard>, Error> {
         let group = group_of(id);
         if let Some(what) = self.log_damage(group).await? {
-            return Err(needs_repair(id, &what));
+            return Err(needs_repair(id, self.dir.root(), &what));
         }
-        let starting = Arc::clone(self);
-        let machine = Arc::new(blocking(move || starting.open_machine(id)).await?);
+        let (starting, membership) = (Arc::clone(self), membership.clone());
+        let machine = blocking(move || starting.open_machine(id, &membership)).await?;
+        let machine = Arc::new(machine);
         self.tasks.spawn(run_flushes(Arc::clone(&machine), slots.clone()));
         let started = self.start_group(group, Arc::<ShardMachine>::clone(&machine)).await;
         let started = match (started, machine.stopped()) {
             (Ok(started), None) => started,
             (Ok(started), Some(why)) => {
                 started.stop().await;
-                return Err(needs_repair(id, &why));
+                return Err(needs_repair(id, self.dir.root(), &why));
             }
-            (Err(_), Some(why)) => return Err(needs_repair(id, &why)),
+            (Err(_), Some(why)) => return Err(needs_repair(id, self.dir.root(), &why)),
             (Err(e), None) => return Err(e),
         };
         let shard = Arc::new(Shard::new(
@@ -319,7 +333,7 @@ impl Starting {
     }
 
     /// Reads a shard's manifests and opens its segments.
-    fn open_machine(&self, id: ShardId) -> Result<ShardMachine, Error> {
+    fn open_machine(&self, id: ShardId, membership: &Bytes) -> Result<ShardMachine, Error> {
         let disk = Arc::clone(self.dir.disk());
         let segments = self.dir.segments(id);
         disk.create_dir_all(&segments).map_err(|source| Error::Io {
@@ -328,6 +342,7 @@ impl Starting {
             source,
         })?;
         let files = ShardFiles {
+            root: self.dir.root().to_path_buf(),
             manifests: ManifestStore::open(Arc::clone(&disk), &self.dir.manifests(id))?,
             caches: Arc::clone(&self.caches),
             pins: SegmentPins::new(),
@@ -335,7 +350,8 @@ impl Starting {
             segments,
         };
         let purged = self.recovery.groups.get(&group_of(id)).and_then(|g| g.purged);
-        let recovered = recover(id, &files, purged, self.options.accept_loss)?;
+        let accept_loss = self.options.accept_loss.then_some(membership);
+        let recovered = recover(id, &files, purged, accept_loss)?;
         ShardMachine::new(id, files, self.limits.clone(), recovered)
     }
 }

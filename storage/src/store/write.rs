@@ -8,8 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::{join_all, try_join_all};
 use quorate_segment::TableId;
+use tokio::time::Instant;
 
-use super::{Delete, SeriesSelection, ShardId, ShardReceipt, Store, WriteOptions, WriteReceipt};
+use super::{
+    Delete, SeriesSelection, ShardId, ShardReceipt, Store, WriteLevel, WriteOptions, WriteReceipt,
+};
 use crate::Error;
 use crate::batch::{TimeSlices, ValidBatch};
 use crate::catalog::Table;
@@ -75,6 +78,7 @@ pub(super) async fn write_all(
     let inner = &store.inner;
     let deadline = options.deadline.unwrap_or(inner.options.write_deadline);
     let catalog_index = batches.iter().map(ValidBatch::catalog_index).max().unwrap_or(0);
+    let until = Instant::now() + deadline;
     let writes = prepare(&store.meta_state(), batches)?;
     let key = key_of(options);
     // One damaged shard must not leave a write half done that could have been refused whole.
@@ -108,6 +112,11 @@ pub(super) async fn write_all(
         }
         receipt.shards.push(receipt_of(shard, &stored));
     }
+    if options.level == WriteLevel::All {
+        for part in &receipt.shards {
+            inner.shard(part.shard)?.wait_for_all(part.index, until).await?;
+        }
+    }
     match dropped {
         Some(table) if accepted == 0 => Err(Error::NoTable(table)),
         Some(_) | None => Ok(receipt),
@@ -129,14 +138,16 @@ fn receipt_of(shard: ShardId, stored: &StoredResult) -> ShardReceipt {
 async fn submit(
     store: &Store,
     id: ShardId,
-    submission: Submission,
+    mut submission: Submission,
 ) -> Result<(ShardId, StoredResult), Error> {
+    let until = Instant::now() + submission.deadline;
     let inner = &store.inner;
     let shard = inner.shard(id)?;
     let bytes: usize = submission.payload.iter().map(Bytes::len).sum();
     let key = submission.item.key.clone();
     let admits = || shard.admits_writes();
     let _held = inner.budget.hold(bytes as u64, submission.deadline, admits).await?;
+    submission.deadline = until.saturating_duration_since(Instant::now());
     let (_, outcome) = shard.submit(submission).await?;
     Ok((id, outcome_of(outcome, key)?))
 }

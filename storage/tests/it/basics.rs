@@ -1,8 +1,11 @@
 //! Write, read, flush, compact, restart.
 
+use std::sync::Arc;
+
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use quorate_storage::catalog::{CatalogCommand, TableOptions};
-use quorate_storage::scan::TimeRange;
-use quorate_storage::{Delete, ErrorKind, SeriesSelection, Store, WriteOptions};
+use quorate_storage::scan::{SeriesFilter, TimeRange};
+use quorate_storage::{Delete, Error, ErrorKind, SeriesSelection, Store, WriteOptions};
 use quorate_wal::RealDisk;
 
 use crate::support::{DAY, create_cpu, expect, keyed, options, read, valid, write};
@@ -54,6 +57,43 @@ async fn a_deleted_row_stays_away_from_memtable_and_segment() {
     store.close().await.unwrap();
 }
 
+/// Keeps one host.
+#[derive(Debug)]
+struct Host(&'static str);
+
+impl SeriesFilter for Host {
+    fn keep(&self, tags: &RecordBatch) -> Result<BooleanArray, Error> {
+        let hosts = tags.column(0).as_string_view();
+        Ok(hosts.iter().map(|host| host.map(|host| host == self.0)).collect())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_by_series_finds_them_in_memory_and_in_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(RealDisk::shared(), options(dir.path())).await.unwrap();
+    let table = create_cpu(&store, TableOptions::default()).await;
+    write(&store, &[("a", 1, 1.0), ("b", 1, 1.0)]).await.unwrap();
+    store.flush().await.unwrap();
+    write(&store, &[("a", 2, 1.0), ("b", 2, 1.0)]).await.unwrap();
+    let delete = |host| Delete {
+        table: table.id,
+        time: TimeRange::ALL,
+        series: SeriesSelection::Matching(Arc::new(Host(host))),
+    };
+    let receipt = store.delete(delete("nobody"), &WriteOptions::default()).await.unwrap();
+    assert!(receipt.shards.is_empty(), "nothing is logged where nothing matches");
+    store.delete(delete("a"), &WriteOptions::default()).await.unwrap();
+    let want = expect(&[("b", 1, 1.0), ("b", 2, 1.0)]);
+    assert_eq!(read(&store).await, want);
+    write(&store, &[("a", 1, 5.0)]).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    let store = Store::open(RealDisk::shared(), options(dir.path())).await.unwrap();
+    assert_eq!(read(&store).await.len(), 3, "a row that is written later stays");
+    store.close().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_key_answers_the_first_receipt_over_a_restart() {
     let dir = tempfile::tempdir().unwrap();
@@ -68,11 +108,7 @@ async fn a_repeated_key_answers_the_first_receipt_over_a_restart() {
     assert_eq!(read(&store).await, expect(&[("a", 1, 9.0)]), "the newer value stays");
     let error = store.write(valid(&store, &rows), &keyed("k", 2)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
-    for flush in [false, true] {
-        if flush {
-            store.flush().await.unwrap();
-        }
-    }
+    store.flush().await.unwrap();
     store.close().await.unwrap();
     drop(store);
     let store = Store::open(RealDisk::shared(), options(dir.path())).await.unwrap();

@@ -46,6 +46,10 @@ async fn three_flushes(disk: &SimDisk) -> Vec<(&'static str, i64, f64)> {
     }
     write(&store, &[("b", 7, 7.0)]).await.unwrap();
     all.push(("b", 7, 7.0));
+    // The log behind the manifest before the newest goes once the newest is agreed on.
+    while store.status().shards.iter().any(|s| s.group.purged.is_none()) {
+        tokio::task::yield_now().await;
+    }
     stop(store).await;
     all
 }
@@ -64,13 +68,13 @@ async fn only_entries_above_the_manifest_are_applied_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_manifest_falls_back_to_the_one_before_it_and_the_log() {
-    for cut_short in [false, true] {
+    for missing in [false, true] {
         let disk = SimDisk::new(2);
         let all = three_flushes(&disk).await;
         let manifests = files(&disk, "manifest");
         assert_eq!(manifests.len(), 4, "two generations per shard: {manifests:?}");
         for newest in [&manifests[1], &manifests[3]] {
-            if cut_short {
+            if missing {
                 disk.process().remove(newest).unwrap();
             } else {
                 disk.flip_bit(newest, 8 * 100).unwrap();
@@ -80,6 +84,40 @@ async fn a_damaged_manifest_falls_back_to_the_one_before_it_and_the_log() {
         assert_eq!(read(&store).await, expect(&all));
         stop(store).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_readable_manifest_only_that_shard_refuses_and_names_the_remedy() {
+    let disk = SimDisk::new(3);
+    three_flushes(&disk).await;
+    for path in &files(&disk, "manifest")[..2] {
+        disk.flip_bit(path, 8 * 100).unwrap();
+    }
+    let store = open(&disk).await;
+    assert!(!store.ready());
+    let table = cpu(&store).id;
+    let error = store.view(table, TimeRange::ALL, &ReadLevel::Linearizable).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("quorate repair --accept-loss --data-dir /data"), "{error}");
+    // The other shard serves the days that it holds.
+    let mut served = 0;
+    for day in 0..40 {
+        let time = TimeRange { start: day * DAY, end: day * DAY + 9 };
+        served += u32::from(store.view(table, time, &ReadLevel::Local).await.is_ok());
+    }
+    assert!(0 < served && served < 40, "{served} of 40 days are served");
+    stop(store).await;
+
+    let mut accepting = options(DIR);
+    accepting.accept_loss = true;
+    let store = Store::open(disk.process(), accepting).await.unwrap();
+    assert!(store.ready());
+    write(&store, &[("a", 1, 5.0)]).await.unwrap();
+    stop(store).await;
+    let store = open(&disk).await;
+    assert!(store.ready(), "the loss is accepted for good");
+    assert_eq!(read(&store).await.get(&("a".to_owned(), 1)), Some(&5.0));
+    stop(store).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

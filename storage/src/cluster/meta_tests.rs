@@ -1,0 +1,92 @@
+//! The metadata group: bootstrap, routing that follows the catalog, manifests.
+
+use std::path::Path;
+
+use quorate_segment::ColumnKind;
+use quorate_wal::{Disk, SimDisk};
+
+use super::*;
+use crate::catalog::{CatalogCommand, ColumnDefinition, TableOptions};
+
+const DIR: &str = "/data/meta/manifest";
+
+fn bootstrap(shards: u32) -> MetaCommand {
+    MetaCommand::Bootstrap { cluster_key: [7; 32], shards }
+}
+
+fn create(name: &str) -> MetaCommand {
+    MetaCommand::Catalog(CatalogCommand::CreateTable {
+        database: "main".to_owned(),
+        name: name.to_owned(),
+        columns: vec![ColumnDefinition { name: "time".to_owned(), kind: ColumnKind::Time }],
+        options: TableOptions { spread: 4, ..TableOptions::default() },
+        if_not_exists: false,
+        extend: false,
+    })
+}
+
+fn entry(index: u64, command: &MetaCommand) -> Applied {
+    Applied {
+        position: LogPosition { term: 1, leader: 1, index },
+        command: Some(encode(command).unwrap()),
+        membership: None,
+    }
+}
+
+fn machine(disk: &Arc<dyn Disk>, purged: Option<LogPosition>) -> Result<MetaMachine, Error> {
+    MetaMachine::open(ManifestStore::open(Arc::clone(disk), Path::new(DIR))?, purged)
+}
+
+#[test]
+fn a_second_bootstrap_changes_nothing() {
+    let mut state = MetaState::default();
+    state.apply(1, bootstrap(3));
+    let first = state.clone();
+    assert!(first.catalog.database("main").is_some());
+    assert_eq!(first.routing.shards.len(), 3);
+    state.apply(2, MetaCommand::Bootstrap { cluster_key: [9; 32], shards: 5 });
+    assert_eq!(state, first);
+}
+
+#[test]
+fn a_table_has_a_routing_record_from_its_first_entry_to_its_drop() {
+    let mut state = MetaState::default();
+    state.apply(1, bootstrap(3));
+    state.apply(2, create("cpu"));
+    let id = state.catalog.table("main", "cpu").unwrap().id;
+    let record = state.routing.record(id, 0).unwrap();
+    assert_eq!((record.epoch, record.spread, record.first_slice), (2, 4, i64::MIN));
+    state.apply(
+        3,
+        MetaCommand::Catalog(CatalogCommand::DropDatabase {
+            name: "main".to_owned(),
+            if_exists: false,
+        }),
+    );
+    assert!(state.routing.tables.is_empty());
+    assert!(state.catalog.dropped.contains(&id));
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_from_the_newest_readable_manifest() {
+    let sim = SimDisk::new(1);
+    let disk = sim.process();
+    let first = machine(&disk, None).unwrap();
+    assert!(first.checkpoint().unwrap().is_none(), "nothing was applied");
+    first.apply(vec![entry(0, &bootstrap(2)), entry(1, &create("a"))]).await.unwrap();
+    let one = first.checkpoint().unwrap().unwrap();
+    first.apply(vec![entry(2, &create("b"))]).await.unwrap();
+    let two = first.checkpoint().unwrap().unwrap();
+    assert_eq!((one.before, two.before), (None, Some(one.newest)));
+    assert_eq!(first.commands_since_manifest(), 0);
+
+    let again = machine(&disk, Some(one.newest)).unwrap();
+    assert_eq!(again.state(), first.state());
+    assert_eq!(again.durable().await.unwrap().position, Some(two.newest));
+
+    sim.flip_bit(&Path::new(DIR).join("00000000000000000002.manifest"), 999).unwrap();
+    let fallen_back = machine(&disk, Some(one.newest)).unwrap();
+    assert_eq!(fallen_back.durable().await.unwrap().position, Some(one.newest));
+    assert!(fallen_back.state().catalog.table("main", "b").is_none());
+    assert!(machine(&disk, Some(two.newest)).is_err(), "the log does not reach back that far");
+}

@@ -1,0 +1,108 @@
+//! Retention, coalescing, memory, failure: what keeps a store within its bounds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use quorate_storage::catalog::TableOptions;
+use quorate_storage::{Store, WriteOptions};
+use quorate_wal::{DiskFault, ManualClock, SimDisk};
+
+use crate::support::{DAY, create_cpu, expect, options, read, valid, write};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_older_than_the_retention_are_hidden_rejected_and_removed() {
+    let disk = SimDisk::new(1);
+    let clock = Arc::new(ManualClock::new(100 * DAY));
+    let mut with_clock = options("/data");
+    with_clock.clock = Arc::<ManualClock>::clone(&clock);
+    let store = Store::open(disk.process(), with_clock).await.unwrap();
+    let table = TableOptions { retention_ns: Some(10 * DAY), ..TableOptions::default() };
+    create_cpu(&store, table).await;
+    let rows = [("a", 95 * DAY, 1.0), ("a", 99 * DAY, 2.0)];
+    write(&store, &rows).await.unwrap();
+    store.flush().await.unwrap();
+    assert_eq!(read(&store).await, expect(&rows));
+    clock.advance(Duration::from_secs(7 * 86_400));
+    while read(&store).await.len() > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(read(&store).await, expect(&rows[1..]));
+    assert_eq!(store.segments().len(), 1, "the wholly older segment is gone");
+    let receipt = write(&store, &[("a", 90 * DAY, 5.0), ("a", 100 * DAY, 6.0)]).await.unwrap();
+    assert_eq!(receipt.shards.iter().map(|s| s.rejected).sum::<u64>(), 1);
+    let reasons: Vec<_> = receipt.shards.iter().filter_map(|s| s.reason.clone()).collect();
+    assert_eq!(reasons, ["older than the table's retention"]);
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_that_arrive_during_a_sync_share_the_next_entry() {
+    let disk = SimDisk::new(2);
+    let store = Store::open(disk.process(), options("/data")).await.unwrap();
+    create_cpu(&store, TableOptions::default()).await;
+    let entries =
+        |store: &Store| -> u64 { store.status().shards.iter().map(|s| s.entries_applied).sum() };
+    let before = entries(&store);
+    let all: Vec<_> = (0..200).map(|i| ("a", i, 1.0)).collect();
+    let writes = all.iter().map(|row| {
+        let batch = valid(&store, &[*row]);
+        let store = store.clone();
+        async move { store.write(batch, &WriteOptions::default()).await.unwrap() }
+    });
+    let receipts = join_all(writes).await;
+    assert!(receipts.iter().all(|r| r.shards.len() == 1 && r.shards[0].accepted == 1));
+    let made = entries(&store) - before;
+    assert!(made < 150, "200 writes made {made} entries");
+    assert_eq!(read(&store).await, expect(&all));
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_memtable_is_flushed_and_memory_stays_within_its_bound() {
+    let disk = SimDisk::new(3);
+    let mut small = options("/data");
+    small.flush_bytes = 64 << 10;
+    small.memory_bytes = 512 << 10;
+    let store = Store::open(disk.process(), small).await.unwrap();
+    create_cpu(&store, TableOptions::default()).await;
+    let hosts: Vec<String> = (0..10).map(|i| format!("host{i}")).collect();
+    let mut most = 0;
+    for round in 0..60_i64 {
+        let rows: Vec<_> = (0..1_000_i64)
+            .map(|i| (hosts[usize::try_from(i % 10).unwrap()].as_str(), round * 1_000 + i, 1.0))
+            .collect();
+        write(&store, &rows).await.unwrap();
+        most = most.max(store.status().shards.iter().map(|s| s.memtable_bytes).sum::<u64>());
+    }
+    assert!(most < 700 << 10, "memtables held {most} bytes");
+    assert!(!store.segments().is_empty());
+    assert_eq!(read(&store).await.len(), 60_000);
+    store.close().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_sync_of_the_log_is_told_to_whoever_ends_the_process() {
+    let disk = SimDisk::new(4);
+    let store = Store::open(disk.process(), options("/data")).await.unwrap();
+    create_cpu(&store, TableOptions::default()).await;
+    disk.inject(DiskFault::Sync, ".seg", 0);
+    let batch = valid(&store, &[("a", 1, 1.0)]);
+    let deadline = Some(Duration::from_secs(5));
+    let options = WriteOptions { deadline, ..WriteOptions::default() };
+    assert!(store.write(batch, &options).await.is_err(), "nothing is acknowledged");
+    assert!(store.failed().await.contains("write-ahead log"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_sync_of_a_segment_is_told_as_well() {
+    let disk = SimDisk::new(5);
+    let store = Store::open(disk.process(), options("/data")).await.unwrap();
+    create_cpu(&store, TableOptions::default()).await;
+    write(&store, &[("a", 1, 1.0)]).await.unwrap();
+    disk.inject(DiskFault::Sync, "/segments/", 0);
+    let flushing = store.clone();
+    let flush = tokio::spawn(async move { flushing.flush().await });
+    assert!(store.failed().await.contains("flush"));
+    flush.abort();
+}
