@@ -20,7 +20,9 @@ use crate::catalog::{Column, DatabaseId, Table, TableOptions};
 use crate::compaction::{CompactionInputs, Output, Written, compact, flush};
 use crate::memtable::{FrozenMemtable, Memtable, SlicePart};
 use crate::rows::utc;
-use crate::scan::{OpenSegment, ScanRequest, SeriesFilter, ShardRows, TableView, TimeRange};
+use crate::scan::{
+    OpenSegment, ScanRequest, ScanStatistics, SeriesFilter, ShardRows, TableView, TimeRange,
+};
 use crate::version::{Edit, LiveSegment, SegmentPins, SegmentRef, Tombstone, Version};
 use crate::{ColumnId, ColumnKind, Error, FieldType, LogPosition, SeriesKey, TableId};
 
@@ -535,12 +537,9 @@ impl Shard {
         let host = hosts[filter as usize % 4];
         let filter = host.map(|host| HostIs::new(host, filter < 4));
         let keeps = |key: &SeriesKey| filter.as_ref().is_none_or(|filter| filter.keeps(key));
-        let want: Vec<_> = self
-            .model
-            .iter()
-            .filter(|((key, at), _)| time.contains(*at) && keeps(key))
-            .map(|((key, at), row)| expected(&ids, key, *at, row))
-            .collect();
+        let rows = self.model.iter().filter(|((key, at), _)| time.contains(*at) && keeps(key));
+        let times: Vec<i64> = rows.clone().map(|((_, at), _)| *at).collect();
+        let want: Vec<_> = rows.map(|((key, at), row)| expected(&ids, key, *at, row)).collect();
         let limit = None;
         let series = filter.map(|filter| Arc::new(filter) as Arc<dyn SeriesFilter>);
         let request = ScanRequest { columns: ids, time, series, partitions, limit };
@@ -560,21 +559,15 @@ impl Shard {
         let rows = have.len() as u64;
         assert!(rows <= scan.statistics.rows);
         assert!(!scan.statistics.rows_exact || rows == scan.statistics.rows);
-        self.check_time_statistics(&scan.statistics, time, want.len());
+        check_time_statistics(&scan.statistics, &times);
     }
+}
 
-    fn check_time_statistics(
-        &self,
-        statistics: &crate::scan::ScanStatistics,
-        time: TimeRange,
-        rows: usize,
-    ) {
-        let times = self.model.keys().map(|(_, at)| *at).filter(|at| time.contains(*at));
-        let (min, max) = (times.clone().min(), times.max());
-        if statistics.time_exact && rows > 0 {
-            let have = statistics.time.map(|time| (time.start, time.end));
-            assert_eq!(have, min.zip(max));
-        }
+fn check_time_statistics(statistics: &ScanStatistics, times: &[i64]) {
+    let (min, max) = (times.iter().min(), times.iter().max());
+    if statistics.time_exact && !times.is_empty() {
+        let have = statistics.time.map(|time| (time.start, time.end));
+        assert_eq!(have, min.copied().zip(max.copied()));
     }
 }
 

@@ -127,15 +127,6 @@ pub(crate) fn decode_reply(bytes: &[u8]) -> Result<MetaReply, Error> {
         .map_err(|e| Error::Internal(format!("cannot decode a metadata reply: {e}")))
 }
 
-/// Where the manifests on disk stand.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Checkpoint {
-    /// The newest one.
-    pub(crate) newest: LogPosition,
-    /// The one before it: with the log above that one, the newest can be damaged.
-    pub(crate) before: Option<LogPosition>,
-}
-
 #[derive(Debug)]
 struct Progress {
     state: MetaState,
@@ -208,8 +199,9 @@ impl MetaMachine {
         self.progress.lock().commands_since
     }
 
-    /// Writes a manifest of what is applied now, if anything was applied since the last one. Blocks on the disk.
-    pub(crate) fn checkpoint(&self) -> Result<Option<Checkpoint>, Error> {
+    /// Writes a manifest of what is applied now, if anything was applied since the last one; blocks on the disk.
+    /// Returns the position of the manifest before it, up to which the log may be purged: the newest can be damaged.
+    pub(crate) fn checkpoint(&self) -> Result<Option<LogPosition>, Error> {
         let _writing = self.writing.lock();
         let (manifest, commands) = {
             let progress = self.progress.lock();
@@ -229,11 +221,10 @@ impl MetaMachine {
             (manifest, progress.commands_since)
         };
         let hash = self.manifests.write(&manifest)?;
-        let newest = manifest.position;
         let mut progress = self.progress.lock();
         let before = progress.durable.replace((manifest, hash)).map(|(m, _)| m.position);
         progress.commands_since -= commands;
-        Ok(Some(Checkpoint { newest, before }))
+        Ok(before)
     }
 
     fn fatal(what: String) -> Fatal {

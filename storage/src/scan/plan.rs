@@ -61,7 +61,10 @@ pub(super) fn plan(view: &TableView, request: &ScanRequest) -> Result<TableScan,
             let selection = Selection::select(&sources, view.table(), &**filter)?;
             counters.series.store(selection.seen, Relaxed);
             counters.series_pruned.store(selection.seen - selection.kept(), Relaxed);
-            let filtered = selection.seen > selection.kept();
+            // The walk passes over what does not begin with the first tags without counting it.
+            let first = first_key(&**filter);
+            let filtered = selection.seen > selection.kept()
+                || !sources.iter().all(|source| source.begins(&first));
             (selection.cut(request.partitions), filtered)
         }
     };

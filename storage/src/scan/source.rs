@@ -159,6 +159,11 @@ impl Source {
         first <= self.key_max() && &min[..min.len().min(first.len())] <= first
     }
 
+    /// Whether all its series have the first tags of `first`.
+    pub(super) fn begins(&self, first: &SeriesKey) -> bool {
+        [self.key_min(), self.key_max()].iter().all(|key| key.starts_with(first.as_bytes()))
+    }
+
     /// Opens it for these series; `None` if it has none of them for sure.
     pub(super) fn open(
         &self,

@@ -55,7 +55,13 @@ impl Drop for Held<'_> {
 impl Budget {
     /// A budget of this many bytes. `starved` is woken when a write has to wait.
     pub(crate) fn new(bytes_max: u64, starved: Arc<Notify>) -> Self {
-        Self { bytes_max, used: Mutex::default(), waiting: AtomicU64::new(0), freed: Notify::new() }
+        Self {
+            bytes_max,
+            used: Mutex::default(),
+            waiting: AtomicU64::new(0),
+            freed: Notify::new(),
+            starved,
+        }
     }
 
     /// Notes what a shard's memtables hold now.

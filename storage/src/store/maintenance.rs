@@ -156,13 +156,11 @@ async fn tend_meta(inner: &Inner) -> Result<(), Error> {
         return Ok(());
     }
     let meta = Arc::clone(&inner.meta);
-    let position = tokio::task::spawn_blocking(move || meta.checkpoint())
+    let before = tokio::task::spawn_blocking(move || meta.checkpoint())
         .await
         .map_err(|e| Error::Internal(format!("a checkpoint panicked: {e}")))??;
-    match position {
-        Some(position) => {
-            inner.meta_group.snapshot_moved(position).await.map_err(Inner::meta_error)
-        }
+    match before {
+        Some(before) => inner.meta_group.snapshot_moved(before).await.map_err(Inner::meta_error),
         None => Ok(()),
     }
 }

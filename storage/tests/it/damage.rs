@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use quorate_storage::catalog::TableOptions;
-use quorate_storage::{ErrorKind, Store};
+use quorate_storage::scan::TimeRange;
+use quorate_storage::{ErrorKind, ReadLevel, Store};
 use quorate_wal::{Disk, DiskFile, DiskLock, DiskSpace, OpenMode, SimDisk};
 
-use crate::support::{DAY, create_cpu, expect, options, read, write};
+use crate::support::{DAY, cpu, create_cpu, expect, options, read, write};
 
 const DIR: &str = "/data";
 

@@ -23,7 +23,7 @@ async fn rows_older_than_the_retention_are_hidden_rejected_and_removed() {
     write(&store, &rows).await.unwrap();
     store.flush().await.unwrap();
     assert_eq!(read(&store).await, expect(&rows));
-    clock.advance(Duration::from_secs(7 * 86_400));
+    clock.advance(Duration::from_hours(7 * 24));
     while read(&store).await.len() > 1 {
         tokio::task::yield_now().await;
     }
