@@ -154,6 +154,10 @@ impl Group {
     ) -> Result<(LogPosition, Bytes), Error> {
         let deadline = Instant::now() + deadline;
         self.check_space()?;
+        // A replica that is stopping still takes commands for a moment, and forgets them.
+        if let Err(e) = &self.inner.raft.metrics().borrow_watched().running_state {
+            return Err(self.fatal(e));
+        }
         let (reply, outcome) = oneshot::channel();
         let command = Command(Arc::from(&*command));
         let proposal = self.inner.raft.write(command).responder(Reply(reply));
