@@ -36,11 +36,24 @@ pub struct SessionOptions {
 pub struct Session {
     engine: Arc<Engine>,
     options: Mutex<SessionOptions>,
+    /// What `now()` is: the statement's start unless its key has a time.
+    now: Option<i64>,
 }
 
 impl Session {
     pub(crate) fn new(engine: Arc<Engine>, options: SessionOptions) -> Self {
-        Self { engine, options: Mutex::new(options) }
+        Self { engine, options: Mutex::new(options), now: None }
+    }
+
+    /// The same session with a fixed `now()`, in ns.
+    pub(crate) fn at(&self, now: i64) -> Self {
+        let options = Mutex::new(self.options());
+        Self { engine: Arc::clone(&self.engine), options, now: Some(now) }
+    }
+
+    /// The fixed `now()`, in ns.
+    pub(crate) fn now(&self) -> Option<i64> {
+        self.now
     }
 
     /// Its options as they are now.

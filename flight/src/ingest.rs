@@ -108,6 +108,7 @@ fn target(call: &Call, command: CommandStatementIngest) -> Result<TableIngest, S
         tags,
         time,
         nulls: Nulls::Absent,
+        digest: None,
     })
 }
 

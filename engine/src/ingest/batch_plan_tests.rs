@@ -24,6 +24,7 @@ fn target(tags: Option<&[&str]>, time: Option<&str>) -> TableIngest {
         tags: tags.map(|tags| tags.iter().map(|t| (*t).to_owned()).collect()),
         time: time.map(str::to_owned),
         nulls: Nulls::Absent,
+        digest: None,
     }
 }
 

@@ -39,6 +39,7 @@ fn run(batch: &RecordBatch, before: &[(&str, ColumnKind)]) -> (Table, ConvertedR
         tags: None,
         time: None,
         nulls: Nulls::Absent,
+        digest: None,
     };
     let known = (!before.is_empty()).then(|| table.clone());
     let plan = BatchPlan::new(&batch.schema(), &target, known.as_ref()).unwrap();

@@ -50,6 +50,9 @@ pub struct TableIngest {
     pub time: Option<String>,
     /// What nulls mean.
     pub nulls: Nulls,
+    /// Under an idempotency key: tells what the client sent from anything else, where the batches are computed from
+    /// it. Without it, the batches are what the client sent.
+    pub digest: Option<[u8; 32]>,
 }
 
 /// What an ingest did.
@@ -128,7 +131,7 @@ impl ColumnsWriter {
     /// is told by the next call: they are being written while the next batch comes. Under the session's idempotency
     /// key, a retry must bring the same batches.
     pub async fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
-        let digest = self.key.as_ref().map(|_| digest(batch)).transpose()?;
+        let digest = self.digest(batch)?;
         let first = self.rows_seen;
         self.rows_seen += batch.num_rows() as u64;
         let (catalog, table, plan) = self.prepare(batch).await?;
@@ -152,6 +155,16 @@ impl ColumnsWriter {
             self.write_chunk(rows, digest).await?;
         }
         Ok(())
+    }
+
+    /// Under a key: tells what the client sent from anything else.
+    fn digest(&self, batch: &RecordBatch) -> Result<Option<[u8; 32]>, Error> {
+        if self.key.is_none() || self.target.digest.is_some() {
+            return Ok(self.target.digest);
+        }
+        let mut hasher = blake3::Hasher::new();
+        digest_rows(&mut hasher, batch)?;
+        Ok(Some(hasher.finalize().into()))
     }
 
     /// Waits for the last rows. What was done.
@@ -261,12 +274,9 @@ impl ColumnsWriter {
 }
 
 /// Tells a batch from any other, by its bytes on the wire.
-fn digest(batch: &RecordBatch) -> Result<[u8; 32], Error> {
+pub(crate) fn digest_rows(hasher: &mut blake3::Hasher, batch: &RecordBatch) -> Result<(), Error> {
     let failed = |e| Error::request(ErrorKind::Internal, format!("cannot encode the batch: {e}"));
-    let mut hasher = blake3::Hasher::new();
-    let mut writer = StreamWriter::try_new(&mut hasher, &batch.schema()).map_err(failed)?;
+    let mut writer = StreamWriter::try_new(hasher, &batch.schema()).map_err(failed)?;
     writer.write(batch).map_err(failed)?;
-    writer.finish().map_err(failed)?;
-    drop(writer);
-    Ok(hasher.finalize().into())
+    writer.finish().map_err(failed)
 }

@@ -12,6 +12,7 @@ mod line_syntax;
 mod lines;
 mod precision;
 
+pub(crate) use columns::digest_rows;
 pub use columns::{ColumnsReport, ColumnsWriter, IngestMode, TableIngest};
 pub use lines::{LineError, LinesReport};
 pub use precision::Precision;

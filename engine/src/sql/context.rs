@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::DateTime;
 use datafusion::common::DFSchema;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Expr;
@@ -12,7 +13,7 @@ use quorate_storage::catalog::{Catalog, Database, Table};
 
 use super::names::{TablePlace, no_database, no_table};
 use crate::catalog::{ReadViews, Reads, databases};
-use crate::{Engine, Error, SessionOptions};
+use crate::{Engine, Error, Session, SessionOptions};
 
 /// What one statement works with.
 pub(crate) struct StatementContext {
@@ -24,8 +25,18 @@ pub(crate) struct StatementContext {
 }
 
 impl StatementContext {
-    /// Takes the catalog at the session's read level, and a DataFusion state over it.
-    pub(crate) async fn new(engine: &Arc<Engine>, options: SessionOptions) -> Result<Self, Error> {
+    /// A context for one statement of a session.
+    pub(crate) async fn of(session: &Session) -> Result<Self, Error> {
+        Self::new(session.engine(), session.options(), session.now()).await
+    }
+
+    /// Takes the catalog at the session's read level, and a DataFusion state over it. `now`, in ns, is what `now()`
+    /// answers, instead of the present time.
+    pub(crate) async fn new(
+        engine: &Arc<Engine>,
+        options: SessionOptions,
+        now: Option<i64>,
+    ) -> Result<Self, Error> {
         let catalog = match options.read_level {
             ReadLevel::Linearizable => engine.store().catalog_linearizable().await?,
             ReadLevel::Session(_) | ReadLevel::Local => engine.store().catalog(),
@@ -44,6 +55,10 @@ impl StatementContext {
         super::current_database(&options).clone_into(&mut config.catalog.default_catalog);
         config.execution.time_zone = Some(zone.to_string());
         state.mark_start_execution();
+        if let Some(now) = now {
+            let now = DateTime::from_timestamp_nanos(now);
+            state.execution_props_mut().query_execution_start_time = Some(now);
+        }
         Ok(Self { engine: Arc::clone(engine), options, catalog, state, views })
     }
 

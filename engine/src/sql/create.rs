@@ -59,7 +59,7 @@ async fn create_as(
     if create.table_options != CreateTableOptions::None {
         return Err(unsupported("CREATE TABLE AS with options (create the table, then INSERT)"));
     }
-    let context = StatementContext::new(session.engine(), session.options()).await?;
+    let context = StatementContext::of(session).await?;
     if create.if_not_exists && context.catalog.table(&place.database, &place.table).is_some() {
         return Ok(Outcome::Updated(Some(0)));
     }
@@ -74,6 +74,7 @@ async fn create_as(
             tags: None,
             time: None,
             nulls: Nulls::Absent,
+            digest: None,
         })
         .await?;
     // Without rows, too, there is a table afterwards.

@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 use quorate_storage::{Delete, SeriesSelection, WriteOptions};
 
 use super::action::unsupported;
+use super::keyed::Keyed;
 use super::names::stored_table;
 use super::parameters::{ParameterRow, Parameters, bind};
 use super::{StatementContext, query};
@@ -24,18 +25,26 @@ use crate::{Error, ErrorKind, Outcome, Session};
 /// Runs a `DELETE`, once per row of parameters.
 pub(super) async fn run(
     session: &Session,
+    sql: &str,
     delete: &DeleteStatement,
     parameters: &Parameters,
 ) -> Result<Outcome, Error> {
+    let keyed = Keyed::begin(session, sql, delete, parameters).await?;
     let mut outcome = Outcome::Updated(Some(0));
     for row in 0..parameters.rows() {
-        let values = parameters.row(row)?;
-        let deleted = super::run::retry_stale(|| run_once(session, delete, &values)).await?;
+        let (values, part) = (parameters.row(row)?, part(row)?);
+        let deleted = super::run::retry_stale(|| run_once(&keyed, delete, &values, part)).await?;
         if deleted {
             outcome = Outcome::Updated(None);
         }
     }
     Ok(outcome)
+}
+
+/// The number under the statement's key of the delete that a row of parameters makes.
+fn part(row: usize) -> Result<u32, Error> {
+    u32::try_from(row)
+        .map_err(|_| Error::request(ErrorKind::Invalid, "too many rows of parameters"))
 }
 
 /// Types of a `DELETE`'s parameters.
@@ -49,11 +58,13 @@ pub(super) async fn parameter_types(
 
 /// Whether there was anything to delete by.
 async fn run_once(
-    session: &Session,
+    keyed: &Keyed<'_>,
     delete: &DeleteStatement,
     values: &ParameterRow,
+    part: u32,
 ) -> Result<bool, Error> {
-    let context = StatementContext::new(session.engine(), session.options()).await?;
+    let session = keyed.session();
+    let context = StatementContext::of(session).await?;
     let place = stored_table(table_name(delete)?, context.database_name())?;
     let table = Arc::clone(context.table(&place)?);
     let time = TimeColumn {
@@ -82,7 +93,8 @@ async fn run_once(
         None => SeriesSelection::All,
     };
     let options = WriteOptions {
-        idempotency_key: context.options.idempotency_key.clone().map(|key| (key, 0)),
+        idempotency_key: context.options.idempotency_key.clone().map(|key| (key, part)),
+        digest: keyed.digest(),
         level: context.options.write_level,
         ..WriteOptions::default()
     };

@@ -16,6 +16,7 @@ use quorate_storage::catalog::Table;
 
 use super::action::unsupported;
 use super::cast::cast_exact;
+use super::keyed::Keyed;
 use super::names::{TablePlace, no_column, single, stored_table};
 use super::parameters::Parameters;
 use super::{StatementContext, query, values};
@@ -44,7 +45,9 @@ pub(super) async fn run(
     insert: Box<Insert>,
     parameters: Parameters,
 ) -> Result<Outcome, Error> {
-    let context = StatementContext::new(session.engine(), session.options()).await?;
+    let keyed = Keyed::begin(session, sql, &*insert, &parameters).await?;
+    let session = keyed.session();
+    let context = StatementContext::of(session).await?;
     let (name, source) = parts(&insert)?;
     let target =
         Arc::new(Target::of(&context, stored_table(name, context.database_name())?, &insert)?);
@@ -57,6 +60,7 @@ pub(super) async fn run(
             tags: None,
             time: None,
             nulls: Nulls::Explicit,
+            digest: keyed.digest(),
         })
         .await?;
     let Some(statement) = query else {

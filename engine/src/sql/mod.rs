@@ -16,6 +16,7 @@ mod create;
 mod delete;
 mod duration;
 mod insert;
+mod keyed;
 mod names;
 mod parameters;
 mod parse;

@@ -8,6 +8,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::ParamValues;
 use datafusion::common::ScalarValue;
+use datafusion::error::DataFusionError;
 
 use super::cast::cast_exact;
 use crate::{Error, ErrorKind};
@@ -60,6 +61,17 @@ impl Parameters {
     /// Whether there is nothing to bind.
     pub(crate) fn is_empty(&self) -> bool {
         self.ids.is_empty()
+    }
+
+    /// Tells these values from any others.
+    pub(crate) fn digest(&self, hasher: &mut blake3::Hasher) -> Result<(), Error> {
+        if self.ids.is_empty() {
+            hasher.update(&(self.rows as u64).to_be_bytes());
+            return Ok(());
+        }
+        let columns = self.ids.iter().zip(&self.columns).map(|(id, c)| (id, Arc::clone(c)));
+        let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(id, c)| (id, c, true)));
+        crate::ingest::digest_rows(hasher, &batch.map_err(DataFusionError::from)?)
     }
 
     /// How often the statement runs.

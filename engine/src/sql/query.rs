@@ -39,7 +39,7 @@ pub(super) async fn start(
     statement: &FrontStatement,
     values: &ParameterRow,
 ) -> Result<QueryStream, Error> {
-    let options = session.options();
+    let (options, now) = (session.options(), session.now());
     let engine = Arc::clone(session.engine());
     let ticket: QueryTicket = engine.queries().begin(
         sql,
@@ -51,7 +51,7 @@ pub(super) async fn start(
         let engine = Arc::clone(&engine);
         let (statement, values) = (statement.clone(), values.clone());
         let work = async move {
-            let context = StatementContext::new(&engine, options).await?;
+            let context = StatementContext::new(&engine, options, now).await?;
             physical(&context, &statement, &values).await
         };
         ticket.limit(session.engine().runtime().run(work)).await?

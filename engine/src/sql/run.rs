@@ -24,7 +24,7 @@ pub(crate) async fn plan(session: &Session, sql: &str) -> Result<StatementPlan, 
     let Parsed { statement, parameters } = parse_aside(session, sql).await?;
     let action = Action::of(statement)?;
     let kind = action.kind();
-    let context = StatementContext::new(session.engine(), session.options()).await?;
+    let context = StatementContext::of(session).await?;
     let engine = Arc::clone(session.engine());
     let work = async move {
         let (schema, types) = match &action {
@@ -77,7 +77,7 @@ pub(crate) async fn execute(
             return retry_stale(|| query::run(session, sql, &statement, &values)).await;
         }
         Action::Insert(insert) => return insert::run(session, sql, insert, parameters).await,
-        Action::Delete(delete) => return delete::run(session, &delete, &parameters).await,
+        Action::Delete(delete) => return delete::run(session, sql, &delete, &parameters).await,
         Action::CreateTable(create) => return create::run(session, sql, &create).await,
         Action::Use { .. } | Action::Set { .. } | Action::Reset { .. } => {
             return set(session, action).await;
@@ -95,7 +95,7 @@ pub(crate) async fn execute(
         | Action::ShowCreateTable { .. }
         | Action::ShowQueries
         | Action::ShowSetting { .. } => {
-            let context = StatementContext::new(session.engine(), session.options()).await?;
+            let context = StatementContext::of(session).await?;
             return show::run(&context, &action).await;
         }
     }
@@ -144,7 +144,7 @@ where
 }
 
 async fn command_of(session: &Session, action: Action) -> Result<CatalogCommand, Error> {
-    let context = StatementContext::new(session.engine(), session.options()).await?;
+    let context = StatementContext::of(session).await?;
     let current = context.database_name();
     match action {
         Action::CreateDatabase { name, if_not_exists } => {
@@ -190,7 +190,7 @@ async fn set(session: &Session, action: Action) -> Result<Outcome, Error> {
         return Ok(Outcome::Done);
     };
     if name == "database" {
-        let context = StatementContext::new(session.engine(), session.options()).await?;
+        let context = StatementContext::of(session).await?;
         context.database(&value)?;
     }
     session.change(|options| settings::set(options, &name, &value))?;

@@ -102,8 +102,49 @@ async fn a_write_with_a_key_has_one_effect() {
     // A retry of the first one; without its key it would overwrite the second.
     change(&mut keyed, &insert(1)).await;
     assert_eq!(table(&mut client, "SELECT n FROM cpu WHERE host = 'k'").await, "2");
-    let (code, message) = failure(&mut keyed, &insert(3)).await;
-    assert_eq!(code, "INVALID_ARGUMENT", "{message}");
-    assert!(message.contains("k1"), "{message}");
+    let delete = "DELETE FROM cpu WHERE host = 'k'";
+    for other in [insert(3).as_str(), delete] {
+        let (code, message) = failure(&mut keyed, other).await;
+        assert_eq!(code, "INVALID_ARGUMENT", "{message}");
+        assert!(message.contains("k1"), "{message}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_of_a_key_finds_the_time_of_the_first_try() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    cpu(&mut client).await;
+    for (key, insert) in [
+        ("values", "INSERT INTO cpu (time, host, n) VALUES (now(), 'v', CAST(random() * 1000 AS BIGINT))"),
+        ("query", "INSERT INTO cpu (time, host, n) SELECT now(), 'q', count(*) FROM cpu"),
+    ] {
+        let mut keyed = server.client_with(&[("idempotency-key", key)]).await;
+        for _ in 0..3 {
+            change(&mut keyed, insert).await;
+        }
+    }
+    let counts = "SELECT host, count(*) FROM cpu WHERE host IN ('q', 'v') GROUP BY host ORDER BY 1";
+    assert_eq!(table(&mut client, counts).await, "q 1\nv 1");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keyed_delete_is_not_repeated() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    cpu(&mut client).await;
+    let insert = "INSERT INTO cpu (time, host, n) VALUES ('2024-06-01T00:00:00Z', 'd', 1)";
+    let delete = "DELETE FROM cpu WHERE host = 'd'";
+    let mut keyed = server.client_with(&[("idempotency-key", "d1")]).await;
+    // The first time there is nothing to delete: that, too, is what the key stands for.
+    for _ in 0..2 {
+        change(&mut keyed, delete).await;
+        change(&mut client, insert).await;
+    }
+    assert_eq!(table(&mut client, "SELECT count(*) FROM cpu WHERE host = 'd'").await, "1");
+    change(&mut client, delete).await;
+    assert_eq!(table(&mut client, "SELECT count(*) FROM cpu WHERE host = 'd'").await, "0");
     server.stop().await;
 }

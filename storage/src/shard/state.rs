@@ -323,7 +323,7 @@ impl ShardState {
         };
         if self.version.dropped.contains(&delete.table) {
             result.reason = Some(RejectReason::TableDropped(delete.table));
-        } else {
+        } else if delete.series.as_ref().is_none_or(|series| !series.is_empty()) {
             let tombstone = Tombstone {
                 table: delete.table,
                 series: delete.series.map(|series| series.into_iter().collect()),
