@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use arrow::array::AsArray;
 use clap::Parser;
 use futures::TryStreamExt;
 use quorate_flight::ClientOutcome;
@@ -107,9 +108,15 @@ async fn finish(server: &Server, rows: u64, data: &Path) -> Result<(), Box<dyn s
             &json!({ "statement": statement, "seconds": started.elapsed().as_secs_f64(), "answer": answer }),
         );
     }
-    let segments = tree_bytes(&data.join("shards"))?;
+    // Replaced files stay until the manifests before and after the merge are both gone.
+    let live = client.execute("SELECT SUM(bytes) FROM system.segments").await?;
+    let ClientOutcome::Rows { batches, .. } = live else { return Err("no rows".into()) };
+    let live: Vec<_> = batches.try_collect().await?;
+    let live = arrow::compute::cast(live[0].column(0), &arrow::datatypes::DataType::Float64)?;
+    let live = live.as_primitive::<arrow::datatypes::Float64Type>().value(0);
+    let all = tree_bytes(&data.join("shards"))?;
     print(
-        &json!({ "segment_bytes_per_row": segments as f64 / rows as f64, "memory_peak_bytes": memory_peak(server.pid())? }),
+        &json!({ "segment_bytes_per_row": live / rows as f64, "with_replaced_files": all as f64 / rows as f64, "memory_peak_bytes": memory_peak(server.pid())? }),
     );
     Ok(())
 }

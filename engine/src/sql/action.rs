@@ -100,7 +100,7 @@ impl Action {
             FrontStatement::Statement(statement) => of_sql(*statement),
             FrontStatement::CreateExternalTable(_) => Err(Error::request(
                 ErrorKind::Unsupported,
-                "CREATE EXTERNAL TABLE is not supported: files are read by `quorate load`",
+                "CREATE EXTERNAL TABLE is not supported: write the rows of a file by line protocol or bulk ingest",
             )),
             FrontStatement::CopyTo(_) => Err(unsupported("COPY TO")),
             FrontStatement::Explain(explain) => match explain.statement.as_ref() {

@@ -117,7 +117,10 @@ async fn a_retry_of_a_key_finds_the_time_of_the_first_try() {
     let mut client = server.client().await;
     cpu(&mut client).await;
     for (key, insert) in [
-        ("values", "INSERT INTO cpu (time, host, n) VALUES (now(), 'v', CAST(random() * 1000 AS BIGINT))"),
+        (
+            "values",
+            "INSERT INTO cpu (time, host, n) VALUES (now(), 'v', CAST(random() * 1000 AS BIGINT))",
+        ),
         ("query", "INSERT INTO cpu (time, host, n) SELECT now(), 'q', count(*) FROM cpu"),
     ] {
         let mut keyed = server.client_with(&[("idempotency-key", key)]).await;

@@ -125,7 +125,7 @@ curl 'http://{http}/api/v1/sql' -H 'Accept: text/csv' -d 'SELECT * FROM cpu ORDE
 # Python: pip install adbc-driver-flightsql pyarrow
 python3 -c '
 import adbc_driver_flightsql.dbapi as flightsql
-with flightsql.connect("grpc://{flight}") as connection, connection.cursor() as cursor:
+with flightsql.connect("grpc://{flight}", autocommit=True) as connection, connection.cursor() as cursor:
     cursor.execute("SELECT host, avg(usage) FROM cpu GROUP BY host")
     print(cursor.fetch_arrow_table())'
 

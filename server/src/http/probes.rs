@@ -20,7 +20,7 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(super) async fn health() -> Response {
     let body = json!({
         "name": "quorate",
-        "message": "ready for queries and writes",
+        "message": "the process is up; /ready tells whether it serves",
         "status": "pass",
         "checks": [],
         "version": VERSION,
@@ -30,7 +30,12 @@ pub(super) async fn health() -> Response {
 
 /// 200 once every local group has a leader and has caught up; 503 before.
 pub(super) async fn ready(State(door): State<Arc<Door>>) -> Result<Response, HttpError> {
-    if !door.engine()?.store().ready() {
+    let store = door.engine()?.store();
+    let refusals = store.refusals();
+    if !refusals.is_empty() {
+        return Err(HttpError::unavailable(refusals.join("; ")));
+    }
+    if !store.ready() {
         return Err(HttpError::unavailable("a group has no leader, or has not caught up"));
     }
     Ok(Json(json!({ "status": "ready", "version": VERSION })).into_response())

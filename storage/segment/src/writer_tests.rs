@@ -100,7 +100,9 @@ fn null_buffers_without_nulls_do_not_show_in_the_bytes() {
     let model: Model = plain_model(3, 5_000, |_, r| r as i64)
         .into_iter()
         .map(|(key, mut rows)| {
-            rows.iter_mut().for_each(|row| row.values.push(Some(b"text".to_vec())));
+            for row in &mut rows {
+                row.values.push(Some(b"text".to_vec()));
+            }
             (key, rows)
         })
         .collect();

@@ -11,7 +11,7 @@
 //!
 //! `node.json` is the first file that is made: synced under a temporary name, renamed, and the directory synced. A
 //! crash before the rename leaves an empty directory in all but the lock; a log or shards without `node.json` are
-//! somebody else's and refused.
+//! somebody else's and refused, as are shards without a log: an empty one would begin a new cluster over their rows.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -68,12 +68,28 @@ impl DataDir {
         })?;
         let path = root.join("node.json");
         let there = disk.exists(&path).map_err(|e| refuse(format!("cannot be read: {e}")))?;
+        let holds = |name: &str| {
+            disk.exists(&root.join(name)).map_err(|e| refuse(format!("cannot be read: {e}")))
+        };
+        // The log is made before anything beside it.
+        let beside = holds("meta")? || holds("shards")?;
+        let log = if holds("wal")? {
+            disk.list(&root.join("wal")).map_err(|e| refuse(format!("cannot be read: {e}")))?
+        } else {
+            Vec::new()
+        };
+        if beside && !(there && log.iter().any(|name| name != "LOCK")) {
+            let missing = if there { "its log (wal)" } else { "node.json" };
+            return Err(refuse(format!(
+                "holds rows, but {missing} is missing; restore it from a backup"
+            )));
+        }
         let identity = if there {
             let bytes = read_file(&*disk, &path)
                 .map_err(|e| refuse(format!("node.json cannot be read: {e}")))?;
             parse(&bytes).map_err(refuse)?
         } else {
-            if disk.exists(&root.join("wal")).unwrap_or(true) {
+            if !log.is_empty() {
                 return Err(refuse("holds a log but no node.json".to_owned()));
             }
             let identity = NodeIdentity { cluster: rand::random(), node: rand::random() };

@@ -3,6 +3,7 @@
 //! Small and rarely changed, so every manifest holds all of it. Readers take the published [`MetaState`] without a lock
 //! on apply. A new table gets its first routing record by the same entry that makes it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use super::Routing;
 use crate::catalog::{Catalog, CatalogCommand, CatalogReply};
 use crate::manifest::{Manifest, ManifestStore};
 use crate::store::ShardId;
-use crate::{Error, LogPosition};
+use crate::{ColumnId, Error, LogPosition, TableId};
 
 /// Version of the encoding of commands and state; the first byte of both.
 const META_VERSION: u8 = 1;
@@ -31,6 +32,31 @@ pub(crate) enum MetaCommand {
     },
     /// Changes the catalog.
     Catalog(CatalogCommand),
+    /// Keeps ids that shards know of from being given again, after entries that gave them were lost.
+    Reserve(KnownIds),
+}
+
+/// Ids that are in use: as many as there are rows under them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KnownIds {
+    /// The highest column id of each table.
+    pub(crate) columns: BTreeMap<TableId, ColumnId>,
+}
+
+impl KnownIds {
+    /// Adds a table's column.
+    pub(crate) fn add(&mut self, table: TableId, column: ColumnId) {
+        let highest = self.columns.entry(table).or_insert(column);
+        *highest = column.max(*highest);
+    }
+
+    /// Whether a catalog would give one of them again.
+    pub(crate) fn is_ahead_of(&self, catalog: &Catalog) -> bool {
+        self.columns.iter().any(|(table, column)| {
+            let known = catalog.tables.get(table);
+            table.0 >= catalog.id_next || known.is_some_and(|t| column.0 >= t.column_id_next)
+        })
+    }
 }
 
 /// What it did.
@@ -78,6 +104,17 @@ impl MetaState {
                     self.follow_catalog(index, &reply);
                 }
                 MetaReply::Catalog(reply)
+            }
+            MetaCommand::Reserve(known) => {
+                let catalog = Arc::make_mut(&mut self.catalog);
+                for (table, column) in known.columns {
+                    catalog.id_next = catalog.id_next.max(table.0 + 1);
+                    if let Some(table) = catalog.tables.get_mut(&table) {
+                        let next = table.column_id_next.max(column.0 + 1);
+                        Arc::make_mut(table).column_id_next = next;
+                    }
+                }
+                MetaReply::Done
             }
         }
     }

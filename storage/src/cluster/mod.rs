@@ -10,6 +10,6 @@ pub(crate) mod token;
 
 pub(crate) use data_dir::{DataDir, read_file, write_file};
 pub(crate) use meta::{
-    MetaCommand, MetaMachine, MetaReply, MetaState, decode_reply, encode as encode_meta,
+    KnownIds, MetaCommand, MetaMachine, MetaReply, MetaState, decode_reply, encode as encode_meta,
 };
 pub(crate) use routing::Routing;

@@ -166,9 +166,13 @@ impl ManifestStore {
         let mut loaded = Loaded::default();
         for name in self.names()?.into_iter().rev() {
             let path = self.dir.join(&name);
-            let manifest = read_file(&*self.disk, &path)
-                .map_err(|e| format!("cannot be read: {e}"))
-                .and_then(|bytes| Ok((Manifest::decode(&bytes)?, hash_of(&bytes))));
+            let bytes = read_file(&*self.disk, &path).map_err(|e| format!("cannot be read: {e}"));
+            if let Some(format) = bytes.as_deref().ok().and_then(newer_format) {
+                let what =
+                    format!("has format {format}; this version of Quorate reads up to {FORMAT}");
+                return Err(Error::DataDir { path, what });
+            }
+            let manifest = bytes.and_then(|bytes| Ok((Manifest::decode(&bytes)?, hash_of(&bytes))));
             match manifest {
                 Ok(manifest) => loaded.manifests.push(manifest),
                 Err(what) => loaded.damaged.push((path, what)),
@@ -192,6 +196,15 @@ impl ManifestStore {
     }
 }
 
+/// The format of a whole manifest that a newer version wrote: it is not damaged, and nothing of it must be given up.
+fn newer_format(bytes: &[u8]) -> Option<u32> {
+    let content = bytes.len().checked_sub(HASH_BYTES).filter(|n| *n >= FIXED_BYTES)?;
+    let (content, hash) = bytes.split_at(content);
+    let format = u32::from_le_bytes(*content[8..].first_chunk()?);
+    let whole = content.starts_with(MAGIC) && blake3::hash(content).as_bytes() == hash;
+    (whole && format > FORMAT).then_some(format)
+}
+
 /// The hash at the end of a whole file.
 fn hash_of(bytes: &[u8]) -> [u8; HASH_BYTES] {
     bytes.last_chunk().copied().expect("every manifest ends with its hash")
@@ -209,6 +222,26 @@ mod tests {
             previous: Some([7; 32]),
             body: Bytes::from(vec![index.to_le_bytes()[0]; 300]),
         }
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_and_not_taken_for_damage() {
+        let disk = quorate_wal::SimDisk::new(1).process();
+        let dir = Path::new("/manifest");
+        let store = ManifestStore::open(Arc::clone(&disk), dir).unwrap();
+        store.write(&manifest(1)).unwrap();
+        let mut bytes = manifest(2).encode().unwrap();
+        let content = bytes.len() - HASH_BYTES;
+        bytes[8..12].copy_from_slice(&(FORMAT + 1).to_le_bytes());
+        let hash = blake3::hash(&bytes[..content]);
+        bytes[content..].copy_from_slice(hash.as_bytes());
+        write_file(&*disk, dir, &ManifestStore::name(2), &bytes).unwrap();
+        let error = store.load().unwrap_err().to_string();
+        assert!(error.contains("has format 2"), "{error}");
+        bytes[content] ^= 1;
+        write_file(&*disk, dir, &ManifestStore::name(2), &bytes).unwrap();
+        let loaded = store.load().unwrap();
+        assert_eq!((loaded.manifests.len(), loaded.damaged.len()), (1, 1));
     }
 
     #[test]

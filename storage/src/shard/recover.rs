@@ -17,6 +17,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::machine::{ShardFiles, file_name, open_segment};
+use crate::error::with_causes;
 use crate::manifest::{Loaded, Manifest, ShardRecord};
 use crate::scan::OpenSegment;
 use crate::store::ShardId;
@@ -156,22 +157,31 @@ fn open_all(
 ) -> Result<(), Error> {
     let mut lost: Vec<LiveSegment> = Vec::new();
     for segment in recovered.record.version.iter() {
-        match open_segment(files, segment) {
+        // Who accepts losses wants to read what is left: every block of it is looked at.
+        let opened = open_segment(files, segment).and_then(|open| {
+            if accept_loss {
+                open.reader.verify()?;
+            }
+            Ok(open)
+        });
+        match opened {
             Ok(open) => {
                 recovered.open.insert(segment.meta.file_hash, open);
             }
             Err(e) if accept_loss => {
                 tracing::error!(
-                    "shard {}: segment {} with {} rows of table {} is given up: {e}",
+                    "shard {}: segment {} with {} rows of table {} is given up: {}",
                     shard.0,
                     segment.file_name(),
                     segment.meta.rows,
-                    segment.table().0
+                    segment.table().0,
+                    with_causes(&e)
                 );
                 lost.push(segment.clone());
             }
             Err(e) => {
-                let text = format!("segment {} cannot be used: {e}", segment.file_name());
+                let (name, why) = (segment.file_name(), with_causes(&e));
+                let text = format!("segment {name} cannot be used: {why}");
                 return Err(needs_repair(shard, &files.root, &text));
             }
         }

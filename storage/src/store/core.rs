@@ -264,6 +264,15 @@ impl Store {
         }
     }
 
+    /// Why shards refuse service, if any do.
+    pub fn refusals(&self) -> Vec<String> {
+        let refused = |slot: &Slot| match slot {
+            Slot::Running(_) => None,
+            Slot::Refused(why) => Some(why.clone()),
+        };
+        self.inner.shards.values().filter_map(refused).collect()
+    }
+
     /// Whether every local group has a leader and has caught up.
     pub fn ready(&self) -> bool {
         self.inner.meta_group.leader().is_some()

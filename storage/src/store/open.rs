@@ -24,7 +24,8 @@ use tokio_util::task::TaskTracker;
 use super::core::{Inner, Slot, Store};
 use super::{ShardId, StoreOptions};
 use crate::Error;
-use crate::cluster::{DataDir, MetaCommand, MetaMachine};
+use crate::cluster::{DataDir, KnownIds, MetaCommand, MetaMachine};
+use crate::error::with_causes;
 use crate::manifest::ManifestStore;
 use crate::shard::{
     Budget, JobSlots, MemtableLimits, Shard, ShardFiles, ShardMachine, group_of, needs_repair,
@@ -96,6 +97,7 @@ pub(super) async fn open(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<S
             return Err(e);
         }
     };
+    starting.reserve(&meta_group, &meta, &shards).await?;
     let starting = Arc::try_unwrap(starting)
         .map_err(|_| Error::Internal("a start-up task outlived the start".to_owned()))?;
     let Starting { options, dir, wal, limits, tasks, failure, cancel, .. } = starting;
@@ -279,6 +281,34 @@ impl Starting {
         Err(e)
     }
 
+    /// Keeps ids that shards have rows of from being given again: where the metadata group lost entries, a new table
+    /// would find the rows of another one.
+    async fn reserve(
+        &self,
+        group: &Group,
+        meta: &MetaMachine,
+        shards: &BTreeMap<ShardId, Slot>,
+    ) -> Result<(), Error> {
+        let mut known = KnownIds::default();
+        for slot in shards.values() {
+            let Slot::Running(shard) = slot else { continue };
+            for (table, record) in &shard.machine().live().state.tables {
+                let schema = &record.schema;
+                let columns = schema.tags.iter().chain(&schema.fields);
+                for column in columns.chain([&schema.time]) {
+                    known.add(*table, column.id);
+                }
+            }
+        }
+        if !known.is_ahead_of(&meta.state().catalog) {
+            return Ok(());
+        }
+        tracing::error!("shards hold rows of tables or columns that the metadata group has lost");
+        let command = crate::cluster::encode_meta(&MetaCommand::Reserve(known))?;
+        group.propose(command, self.options.write_deadline).await.map_err(Inner::meta_error)?;
+        Ok(())
+    }
+
     /// Starts a shard; damage makes it refuse, other failures fail the start.
     async fn start_shard(
         self: &Arc<Self>,
@@ -289,8 +319,8 @@ impl Starting {
         match self.try_start_shard(id, slots, membership).await {
             Ok(shard) => Ok(Slot::Running(shard)),
             Err(e) if e.kind() == crate::ErrorKind::Corrupt => {
-                tracing::error!("{e}");
-                Ok(Slot::Refused(e.to_string()))
+                tracing::error!("{}", with_causes(&e));
+                Ok(Slot::Refused(with_causes(&e)))
             }
             Err(e) => Err(e),
         }

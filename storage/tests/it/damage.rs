@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use quorate_storage::catalog::TableOptions;
-use quorate_storage::scan::TimeRange;
-use quorate_storage::{ErrorKind, ReadLevel, Store};
+use quorate_storage::scan::{ScanRequest, TimeRange};
+use quorate_storage::{ColumnId, ErrorKind, ReadLevel, Store};
 use quorate_wal::{Disk, DiskFile, DiskLock, DiskSpace, OpenMode, SimDisk};
 
 use crate::support::{DAY, cpu, create_cpu, expect, options, read, write};
@@ -253,4 +253,89 @@ async fn a_directory_in_use_or_of_a_newer_format_is_refused() {
     assert!(error.to_string().contains("has format 9"), "{error}");
     disk.overwrite(&node, place, b"1").unwrap();
     stop(open(&disk).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shards_without_a_log_are_not_taken_for_a_new_node() {
+    let disk = SimDisk::new(9);
+    three_flushes(&disk).await;
+    let process = disk.process();
+    let wal = Path::new(DIR).join("wal");
+    for name in process.list(&wal).unwrap() {
+        process.remove(&wal.join(name)).unwrap();
+    }
+    let refused = async || Store::open(disk.process(), options(DIR)).await.unwrap_err().to_string();
+    let error = refused().await;
+    assert!(error.contains("its log (wal) is missing"), "{error}");
+    process.remove(&Path::new(DIR).join("node.json")).unwrap();
+    let error = refused().await;
+    assert!(error.contains("node.json is missing"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_block_within_a_segment_is_given_up_by_repair() {
+    let disk = SimDisk::new(10);
+    let store = open(&disk).await;
+    create_cpu(&store, TableOptions::default()).await;
+    let rows: Vec<_> = (0..120_000_i32).map(|i| ("a", i64::from(i), f64::from(i).sqrt())).collect();
+    write(&store, &rows).await.unwrap();
+    write(&store, &[("a", DAY, 1.0)]).await.unwrap();
+    store.flush().await.unwrap();
+    stop(store).await;
+    let size = |path: &PathBuf| disk.content(path).unwrap().len();
+    let segment = files(&disk, "segments").into_iter().max_by_key(size).unwrap();
+    assert!(size(&segment) > 4 << 16, "it has several blocks");
+    disk.flip_bit(&segment, 8 * (size(&segment) as u64 / 3)).unwrap();
+    let store = open(&disk).await;
+    assert!(store.ready(), "only what is read is looked at");
+    let view = store.view(cpu(&store).id, TimeRange::ALL, &ReadLevel::Local).await.unwrap();
+    let request = ScanRequest {
+        columns: vec![ColumnId(3)],
+        time: TimeRange::ALL,
+        series: None,
+        partitions: 1,
+        limit: None,
+    };
+    let scan = view.scan(request).unwrap();
+    let batches = scan.partitions.iter().flat_map(|p| p.open().unwrap());
+    assert!(batches.collect::<Result<Vec<_>, _>>().is_err(), "damage is not served");
+    drop(view);
+    stop(store).await;
+    let mut accepting = options(DIR);
+    accepting.accept_loss = true;
+    stop(Store::open(disk.process(), accepting).await.unwrap()).await;
+    let store = open(&disk).await;
+    assert_eq!(read(&store).await, expect(&[("a", DAY, 1.0)]));
+    stop(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_of_tables_that_the_metadata_group_lost_are_not_given_again() {
+    let disk = SimDisk::new(11);
+    let all = three_flushes(&disk).await;
+    let lost = {
+        let store = open(&disk).await;
+        let id = cpu(&store).id;
+        stop(store).await;
+        id
+    };
+    // The entry that made the table: its column's name is in it as text.
+    let log = disk.content(&first_log_segment()).unwrap();
+    let place = log.windows(5).position(|bytes| bytes == b"usage").unwrap() as u64;
+    disk.flip_bit(&first_log_segment(), place * 8).unwrap();
+    let error = Store::open(disk.process(), options(DIR)).await.unwrap_err().to_string();
+    assert!(error.contains("the metadata group"), "{error}");
+    let mut accepting = options(DIR);
+    accepting.accept_loss = true;
+    stop(Store::open(disk.process(), accepting).await.unwrap()).await;
+    let store = open(&disk).await;
+    assert!(store.catalog().table("main", "cpu").is_none(), "the entry is gone");
+    let anew = create_cpu(&store, TableOptions::default()).await;
+    assert!(anew.id > lost, "{:?} after {lost:?}", anew.id);
+    assert!(read(&store).await.is_empty(), "none of the {} rows shows up", all.len());
+    stop(store).await;
+}
+
+fn first_log_segment() -> PathBuf {
+    Path::new(DIR).join("wal/0000000000000001.seg")
 }
