@@ -79,17 +79,27 @@ async fn set_one(
                 timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX));
         }
         "consistency" => {
-            let mut made = SessionOptions::default();
-            match text.as_deref() {
-                None | Some("linearizable") => made.read_level = ReadLevel::Linearizable,
-                Some("local") => made.read_level = ReadLevel::Local,
-                Some("quorum") => made.write_level = WriteLevel::Quorum,
-                Some("all") => made.write_level = WriteLevel::All,
+            // A level of reads leaves that of writes as it is, and the other way round.
+            let (read_level, write_level) = match text.as_deref() {
+                None => (Some(ReadLevel::Linearizable), Some(WriteLevel::Quorum)),
+                Some("linearizable") => (Some(ReadLevel::Linearizable), None),
+                Some("local") => (Some(ReadLevel::Local), None),
+                Some("quorum") => (None, Some(WriteLevel::Quorum)),
+                Some("all") => (None, Some(WriteLevel::All)),
                 Some(_) => return Err(wrong),
+            };
+            let (reads, writes) = (read_level.is_some(), write_level.is_some());
+            let made = SessionState::of(&SessionOptions {
+                read_level: read_level.unwrap_or_default(),
+                write_level: write_level.unwrap_or_default(),
+                ..SessionOptions::default()
+            });
+            if reads {
+                state.read_level = made.read_level;
             }
-            let made = SessionState::of(&made);
-            state.read_level = made.read_level;
-            state.write_level = made.write_level;
+            if writes {
+                state.write_level = made.write_level;
+            }
         }
         _ => return Err(SessionOptionErrorValue::InvalidName),
     }
