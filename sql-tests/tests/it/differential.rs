@@ -81,9 +81,10 @@ fn append_line(text: &mut String, tags: &Tags, time: i64, fields: &Fields) {
 fn write_rows(server: &Server, model: &mut Model, rng: &mut StdRng, rows: usize) {
     let mut text = String::new();
     for i in 0..rows {
-        let (tags, time, mut fields) = (random_tags(rng), random_time(rng), random_fields(rng));
+        let (mut tags, time, mut fields) = (random_tags(rng), random_time(rng), random_fields(rng));
         if i == 0 {
-            // Columns stand in the order in which fields first came: the first row carries each of them.
+            // Columns stand in the order in which they first came: the first row carries each of them.
+            tags = (Some("host_1".to_owned()), Some("region 1".to_owned()));
             fields = Fields { a: Some(0.5), b: Some(1), c: Some("text 0".to_owned()) };
         }
         append_line(&mut text, &tags, time, &fields);
