@@ -98,14 +98,14 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn write_level_state(level: WriteLevel) -> i32 {
+pub(crate) fn write_level_state(level: WriteLevel) -> i32 {
     match level {
         WriteLevel::Quorum => WriteLevelState::Quorum as i32,
         WriteLevel::All => WriteLevelState::All as i32,
     }
 }
 
-fn read_level_state(level: &ReadLevel) -> ReadLevelState {
+pub(crate) fn read_level_state(level: &ReadLevel) -> ReadLevelState {
     match level {
         ReadLevel::Linearizable => {
             ReadLevelState { kind: ReadLevelKind::Linearizable as i32, receipts: vec![] }

@@ -10,7 +10,7 @@ use crate::message::{
     SessionOptionValue, SessionState, SetSessionOptionsRequest, SetSessionOptionsResult,
 };
 use crate::service::Shared;
-use crate::session::{DATABASE, Holder, TIMEZONE};
+use crate::session::{DATABASE, Holder, TIMEZONE, read_level_state, write_level_state};
 use crate::status;
 
 /// Sets the options that can be set, in `state`; answers with those that cannot.
@@ -78,32 +78,30 @@ async fn set_one(
             state.query_timeout_ms =
                 timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX));
         }
-        "consistency" => {
-            // A level of reads leaves that of writes as it is, and the other way round.
-            let (read_level, write_level) = match text.as_deref() {
-                None => (Some(ReadLevel::Linearizable), Some(WriteLevel::Quorum)),
-                Some("linearizable") => (Some(ReadLevel::Linearizable), None),
-                Some("local") => (Some(ReadLevel::Local), None),
-                Some("quorum") => (None, Some(WriteLevel::Quorum)),
-                Some("all") => (None, Some(WriteLevel::All)),
-                Some(_) => return Err(wrong),
-            };
-            let (reads, writes) = (read_level.is_some(), write_level.is_some());
-            let made = SessionState::of(&SessionOptions {
-                read_level: read_level.unwrap_or_default(),
-                write_level: write_level.unwrap_or_default(),
-                ..SessionOptions::default()
-            });
-            if reads {
-                state.read_level = made.read_level;
-            }
-            if writes {
-                state.write_level = made.write_level;
-            }
-        }
+        "consistency" => set_consistency(state, text.as_deref()).ok_or(wrong)?,
         _ => return Err(SessionOptionErrorValue::InvalidName),
     }
     Ok(())
+}
+
+/// Sets the level of reads or that of writes, and leaves the other as it is; without a value, resets both. `None` if
+/// there is no such level.
+fn set_consistency(state: &mut SessionState, level: Option<&str>) -> Option<()> {
+    let (read, write) = match level {
+        None => (Some(ReadLevel::Linearizable), Some(WriteLevel::Quorum)),
+        Some("linearizable") => (Some(ReadLevel::Linearizable), None),
+        Some("local") => (Some(ReadLevel::Local), None),
+        Some("quorum") => (None, Some(WriteLevel::Quorum)),
+        Some("all") => (None, Some(WriteLevel::All)),
+        Some(_) => return None,
+    };
+    if let Some(read) = read {
+        state.read_level = Some(read_level_state(&read));
+    }
+    if let Some(write) = write {
+        state.write_level = Some(write_level_state(write));
+    }
+    Some(())
 }
 
 /// Whether a session can be in this database; the engine knows of databases that the catalog does not have.
@@ -139,4 +137,26 @@ pub(crate) fn get(call: &Call) -> GetSessionOptionsResult {
         session_options.insert("query_timeout".to_owned(), value);
     }
     GetSessionOptionsResult { session_options }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_of_reads_leaves_that_of_writes() {
+        let mut state = SessionState::default();
+        let mut levels = |level: Option<&str>| {
+            set_consistency(&mut state, level).map(|()| {
+                let mut options = SessionOptions::default();
+                state.apply(&mut options);
+                (options.read_level, options.write_level)
+            })
+        };
+        assert_eq!(levels(Some("all")), Some((ReadLevel::Linearizable, WriteLevel::All)));
+        assert_eq!(levels(Some("local")), Some((ReadLevel::Local, WriteLevel::All)));
+        assert_eq!(levels(Some("quorum")), Some((ReadLevel::Local, WriteLevel::Quorum)));
+        assert_eq!(levels(Some("most")), None);
+        assert_eq!(levels(None), Some((ReadLevel::Linearizable, WriteLevel::Quorum)));
+    }
 }

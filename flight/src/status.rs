@@ -3,10 +3,9 @@
 //! Every call of the service ends here when it fails. The message is the engine's, with the chain of its causes, cut at
 //! [`MESSAGE_BYTES_MAX`]: gRPC puts it into a header, and clients refuse headers of more than 8 to 16 KiB.
 
-use std::error::Error as _;
-
 use arrow::error::ArrowError;
 use quorate_engine::{Error, ErrorKind};
+use quorate_storage::with_causes;
 use tonic::{Code, Status};
 
 /// Longest message that is sent.
@@ -54,21 +53,6 @@ fn code(kind: ErrorKind) -> Code {
         ErrorKind::Corrupt => Code::DataLoss,
         ErrorKind::Internal => Code::Internal,
     }
-}
-
-/// The message and those of its causes that it does not repeat.
-fn with_causes(error: &Error) -> String {
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !message.contains(&text) {
-            message.push_str(": ");
-            message.push_str(&text);
-        }
-        cause = error.source();
-    }
-    message
 }
 
 fn cut(mut message: String) -> String {

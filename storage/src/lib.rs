@@ -15,7 +15,7 @@ mod shard;
 mod store;
 pub mod version;
 
-pub use error::{Error, ErrorKind};
+pub use error::{Error, ErrorKind, with_causes};
 pub use quorate_segment::{ColumnId, ColumnKind, FieldType, SeriesKey, TableId};
 pub use quorate_wal::{Disk, GroupId, LogPosition};
 pub use store::{

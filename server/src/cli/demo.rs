@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use quorate_storage::with_causes;
 use quorate_wal::{Clock, SystemClock};
 
-use super::output::{fail, with_causes};
+use super::output::fail;
 use super::{DemoArgs, Format, SqlArgs, USAGE, say, sql};
 use crate::node::{self, Node};
 use crate::settings::{Layer, LogFormat, Settings};

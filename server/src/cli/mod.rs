@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-pub(crate) use output::{fail, say, with_causes};
+pub(crate) use output::{fail, say};
 pub(crate) use sql::{Format, SqlArgs};
 
 use crate::settings::Layer;

@@ -19,19 +19,3 @@ pub(crate) fn fail_with(message: impl Display, status: u8) -> ExitCode {
     let _ = writeln!(io::stderr(), "error: {message}");
     ExitCode::from(status)
 }
-
-/// An error with all its causes.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        // Transparent wrappers repeat what they wrap.
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
-}

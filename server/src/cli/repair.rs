@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use quorate_storage::{Store, StoreOptions};
+use quorate_storage::{Store, StoreOptions, with_causes};
 
-use super::output::{fail, fail_with, with_causes};
+use super::output::{fail, fail_with};
 use super::{RepairArgs, USAGE, say};
 use crate::node;
 

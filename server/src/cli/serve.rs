@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use clap::ArgMatches;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::output::{fail, fail_with, with_causes};
+use quorate_storage::with_causes;
+
+use super::output::{fail, fail_with};
 use super::{ServeArgs, USAGE, say};
 use crate::node::{self, Node};
 use crate::settings::Settings;

@@ -7,9 +7,8 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use quorate_engine::{Error, ErrorKind};
+use quorate_storage::with_causes;
 use serde_json::{Map, Value, json};
-
-use crate::cli::with_causes;
 
 /// Seconds after which a client may try again.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");

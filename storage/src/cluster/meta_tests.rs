@@ -67,6 +67,25 @@ fn a_table_has_a_routing_record_from_its_first_entry_to_its_drop() {
     assert!(state.catalog.dropped.contains(&id));
 }
 
+#[test]
+fn ids_that_shards_know_are_not_given_again() {
+    let mut state = MetaState::default();
+    state.apply(1, bootstrap(3));
+    state.apply(2, create("cpu"));
+    let cpu = Arc::clone(state.catalog.table("main", "cpu").unwrap());
+    let mut known = KnownIds::default();
+    known.add(cpu.id, ColumnId(1));
+    assert!(!known.is_ahead_of(&state.catalog));
+    known.add(cpu.id, ColumnId(7));
+    known.add(TableId(cpu.id.0 + 5), ColumnId(0));
+    assert!(known.is_ahead_of(&state.catalog));
+    state.apply(3, MetaCommand::Reserve(known.clone()));
+    assert!(!known.is_ahead_of(&state.catalog));
+    assert_eq!(state.catalog.table("main", "cpu").unwrap().column_id_next, 8);
+    state.apply(4, create("mem"));
+    assert!(state.catalog.table("main", "mem").unwrap().id.0 > cpu.id.0 + 5);
+}
+
 #[tokio::test]
 async fn a_restart_goes_on_from_the_newest_readable_manifest() {
     let sim = SimDisk::new(1);

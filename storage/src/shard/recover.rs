@@ -17,12 +17,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::machine::{ShardFiles, file_name, open_segment};
-use crate::error::with_causes;
 use crate::manifest::{Loaded, Manifest, ShardRecord};
 use crate::scan::OpenSegment;
 use crate::store::ShardId;
 use crate::version::{FileHash, LiveSegment, SegmentPin};
-use crate::{Error, LogPosition};
+use crate::{Error, LogPosition, with_causes};
 
 /// What was found.
 #[derive(Debug, Default)]

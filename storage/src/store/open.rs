@@ -23,15 +23,14 @@ use tokio_util::task::TaskTracker;
 
 use super::core::{Inner, Slot, Store};
 use super::{ShardId, StoreOptions};
-use crate::Error;
 use crate::cluster::{DataDir, KnownIds, MetaCommand, MetaMachine};
-use crate::error::with_causes;
 use crate::manifest::ManifestStore;
 use crate::shard::{
     Budget, JobSlots, MemtableLimits, Shard, ShardFiles, ShardMachine, group_of, needs_repair,
     recover, run_compactions, run_flushes,
 };
 use crate::version::SegmentPins;
+use crate::{ColumnId, Error, with_causes};
 
 /// How long a group may take to apply what its log holds.
 const REPLAY_DEADLINE: Duration = Duration::from_mins(10);
@@ -89,7 +88,7 @@ pub(super) async fn open(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<S
         recovery,
     });
     let (meta_group, meta) = starting.start_meta().await?;
-    let shards = match starting.start_shards(&meta).await {
+    let shards = match starting.start_shards(&meta, &meta_group).await {
         Ok(shards) => shards,
         Err(e) => {
             starting.cancel.cancel();
@@ -97,7 +96,6 @@ pub(super) async fn open(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<S
             return Err(e);
         }
     };
-    starting.reserve(&meta_group, &meta, &shards).await?;
     let starting = Arc::try_unwrap(starting)
         .map_err(|_| Error::Internal("a start-up task outlived the start".to_owned()))?;
     let Starting { options, dir, wal, limits, tasks, failure, cancel, .. } = starting;
@@ -248,6 +246,7 @@ impl Starting {
     async fn start_shards(
         self: &Arc<Self>,
         meta: &MetaMachine,
+        meta_group: &Group,
     ) -> Result<BTreeMap<ShardId, Slot>, Error> {
         let slots = JobSlots {
             flushes: Arc::new(Semaphore::new(FLUSHES_AT_ONCE)),
@@ -272,6 +271,9 @@ impl Starting {
                 Err(e) => failed = Some(e),
             }
         }
+        if failed.is_none() {
+            failed = self.reserve(meta_group, meta, &shards).await.err();
+        }
         let Some(e) = failed else { return Ok(shards) };
         for slot in shards.values() {
             if let Slot::Running(shard) = slot {
@@ -292,7 +294,11 @@ impl Starting {
         let mut known = KnownIds::default();
         for slot in shards.values() {
             let Slot::Running(shard) = slot else { continue };
-            for (table, record) in &shard.machine().live().state.tables {
+            let live = shard.machine().live();
+            for table in &live.state.version.dropped {
+                known.add(*table, ColumnId(0));
+            }
+            for (table, record) in &live.state.tables {
                 let schema = &record.schema;
                 let columns = schema.tags.iter().chain(&schema.fields);
                 for column in columns.chain([&schema.time]) {
