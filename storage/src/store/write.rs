@@ -41,6 +41,32 @@ fn key_of(options: &WriteOptions) -> Option<WriteKey> {
     Some(WriteKey { key: key.as_str().into(), chunk: *chunk, digest: options.digest })
 }
 
+/// The shard that owns a key: the first that is told of it, whether it gets rows or not. What it knows of the key decides
+/// for all of them, so that another body under a used key is refused before any of its rows is stored.
+fn owner_of(meta: &MetaState, key: &str) -> Result<ShardId, Error> {
+    let shards = &meta.routing.shards;
+    let place = xxhash_rust::xxh3::xxh3_64(key.as_bytes()) % (shards.len().max(1) as u64);
+    let place = usize::try_from(place).expect("less than the number of shards");
+    shards.get(place).copied().ok_or_else(|| Error::Internal("no shards".to_owned()))
+}
+
+/// Tells the owner of a key of it, where nothing else goes there.
+async fn claim(
+    store: &Store,
+    owner: ShardId,
+    options: &WriteOptions,
+    deadline: Duration,
+) -> Result<(), Error> {
+    let item = WriteItem {
+        catalog_index: 0,
+        key: key_of(options),
+        rejections: options.rejected.clone(),
+        parts: Vec::new(),
+    };
+    let submission = Submission { item, tables: Vec::new(), payload: Vec::new(), deadline };
+    submit(store, owner, submission).await.map(|_| ())
+}
+
 /// Routes and encodes; CPU work only.
 fn prepare(
     meta: &MetaState,
@@ -79,13 +105,15 @@ pub(super) async fn write_all(
     let deadline = options.deadline.unwrap_or(inner.options.write_deadline);
     let catalog_index = batches.iter().map(ValidBatch::catalog_index).max().unwrap_or(0);
     let until = Instant::now() + deadline;
-    let writes = prepare(&store.meta_state(), batches)?;
+    let meta = store.meta_state();
+    let mut writes = prepare(&meta, batches)?;
     let key = key_of(options);
+    let owner = key.as_ref().map(|key| owner_of(&meta, &key.key)).transpose()?;
     // One damaged shard must not leave a write half done that could have been refused whole.
-    for shard in writes.keys() {
+    for shard in writes.keys().chain(&owner) {
         inner.shard(*shard)?;
     }
-    let submissions = writes.into_iter().map(|(id, write)| {
+    let submission = |write: ShardWrite| {
         let item = WriteItem {
             catalog_index,
             key: key.clone(),
@@ -93,10 +121,23 @@ pub(super) async fn write_all(
             parts: write.parts,
         };
         let tables = write.tables.into_values().collect();
-        submit(store, id, Submission { item, tables, payload: write.payload, deadline })
-    });
+        Submission { item, tables, payload: write.payload, deadline }
+    };
+    let mut results = Vec::new();
+    if let Some(owner) = owner.filter(|_| !writes.is_empty()) {
+        let write = writes.remove(&owner);
+        let has_rows = write.is_some();
+        let claimed = submit(store, owner, submission(write.unwrap_or_default())).await?;
+        if has_rows {
+            results.push(Ok(claimed));
+        }
+    }
+    let deadline = until.saturating_duration_since(Instant::now());
+    let submissions = writes
+        .into_iter()
+        .map(|(id, write)| submit(store, id, Submission { deadline, ..submission(write) }));
     // Every part is carried through, whatever becomes of the others: a write is atomic per shard only.
-    let results = join_all(submissions).await;
+    results.extend(join_all(submissions).await);
     let mut receipt = WriteReceipt { shards: Vec::new(), rejected: options.rejected.clone() };
     let (mut dropped, mut accepted) = (None, 0);
     for result in results {
@@ -112,6 +153,7 @@ pub(super) async fn write_all(
         }
         receipt.shards.push(receipt_of(shard, &stored));
     }
+    receipt.shards.sort_unstable_by_key(|part| part.shard);
     if options.level == WriteLevel::All {
         for part in &receipt.shards {
             inner.shard(part.shard)?.wait_for_all(part.index, until).await?;
@@ -166,10 +208,7 @@ fn outcome_of(outcome: WriteOutcome, key: Option<WriteKey>) -> Result<StoredResu
 /// [`Store::time_of_key`].
 pub(super) async fn time_of_key(store: &Store, key: &str, proposed: i64) -> Result<i64, Error> {
     let inner = &store.inner;
-    let shards = store.meta_state().routing.shards.clone();
-    let place = xxhash_rust::xxh3::xxh3_64(key.as_bytes()) % (shards.len().max(1) as u64);
-    let place = usize::try_from(place).expect("less than the number of shards");
-    let id = *shards.get(place).ok_or_else(|| Error::Internal("no shards".to_owned()))?;
+    let id = owner_of(&store.meta_state(), key)?;
     let shard = inner.shard(id)?;
     let command =
         Command::KeyTime { key: key.into(), proposed, time: inner.options.clock.now_nanos() };
@@ -191,13 +230,26 @@ pub(super) async fn delete(
     if !meta.catalog.tables.contains_key(&delete.table) {
         return Err(Error::NoTable(delete.table));
     }
-    let shards = meta.routing.shards_of(delete.table, delete.time);
+    let mut shards = meta.routing.shards_of(delete.table, delete.time);
+    let until = Instant::now() + deadline;
+    for shard in &shards {
+        inner.shard(*shard)?;
+    }
+    let mut receipts = Vec::new();
+    if let Some((key, _)) = &options.idempotency_key {
+        let owner = owner_of(&meta, key)?;
+        if shards.contains(&owner) {
+            shards.retain(|id| *id != owner);
+            receipts.extend(delete_in(store, owner, &delete, options, deadline).await?);
+        } else {
+            claim(store, owner, options, deadline).await?;
+        }
+    }
+    let deadline = until.saturating_duration_since(Instant::now());
     let deletes = shards.into_iter().map(|id| delete_in(store, id, &delete, options, deadline));
-    let receipts = try_join_all(deletes).await?;
-    Ok(WriteReceipt {
-        shards: receipts.into_iter().flatten().collect(),
-        rejected: options.rejected.clone(),
-    })
+    receipts.extend(try_join_all(deletes).await?.into_iter().flatten());
+    receipts.sort_unstable_by_key(|part| part.shard);
+    Ok(WriteReceipt { shards: receipts, rejected: options.rejected.clone() })
 }
 
 /// Deletes in one shard; nothing is logged where no series matches.

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use quorate_storage::catalog::{CatalogCommand, TableOptions};
 use quorate_storage::scan::{SeriesFilter, TimeRange};
-use quorate_storage::{Delete, Error, ErrorKind, SeriesSelection, Store, WriteOptions};
+use quorate_storage::{
+    Delete, Error, ErrorKind, SeriesSelection, Store, WriteOptions, WriteReceipt,
+};
 use quorate_wal::RealDisk;
 
-use crate::support::{DAY, create_cpu, expect, keyed, options, read, valid, write};
+use crate::support::{DAY, cpu, create_cpu, expect, keyed, options, read, valid, write};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_are_there_after_flush_compaction_and_restart() {
@@ -117,6 +119,38 @@ async fn a_repeated_key_answers_the_first_receipt_over_a_restart() {
     assert_eq!(read(&store).await, expect(&[("a", 1, 9.0)]));
     let time = store.time_of_key("t", 5).await.unwrap();
     assert_eq!((time, store.time_of_key("t", 6).await.unwrap()), (5, 5));
+    store.close().await.unwrap();
+}
+
+/// Shards own keys by hash: over a dozen keys and slices, rows meet shards that have not seen the key.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_body_under_a_used_key_stores_nothing_in_any_shard() {
+    const DAY: i64 = 86_400_000_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(RealDisk::shared(), options(dir.path())).await.unwrap();
+    create_cpu(&store, TableOptions::default()).await;
+    let mut expected = Vec::new();
+    for n in 0..12 {
+        let key = format!("key {n}");
+        let first = [("a", n * DAY, 1.0), ("a", (n + 100) * DAY, 1.0)];
+        let receipt = store.write(valid(&store, &first), &keyed(&key, 1)).await.unwrap();
+        assert_eq!(receipt.shards.iter().map(|s| s.accepted).sum::<u64>(), 2);
+        let again = store.write(valid(&store, &first), &keyed(&key, 1)).await.unwrap();
+        let where_stored = |receipt: &WriteReceipt| {
+            receipt.shards.iter().map(|s| (s.shard, s.index)).collect::<Vec<_>>()
+        };
+        assert_eq!(where_stored(&again), where_stored(&receipt));
+        assert!(again.shards.iter().all(|s| s.duplicate));
+        expected.extend(first);
+        let other: Vec<_> = (0..20).map(|day| ("b", (n * 20 + day) * DAY, 2.0)).collect();
+        let error = store.write(valid(&store, &other), &keyed(&key, 2)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        let delete =
+            Delete { table: cpu(&store).id, time: TimeRange::ALL, series: SeriesSelection::All };
+        let error = store.delete(delete, &keyed(&key, 3)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    }
+    assert_eq!(read(&store).await, expect(&expected));
     store.close().await.unwrap();
 }
 
