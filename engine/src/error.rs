@@ -199,7 +199,9 @@ fn kind_of_store(error: &quorate_storage::Error) -> ErrorKind {
         quorate_storage::ErrorKind::NotFound => ErrorKind::NotFound,
         quorate_storage::ErrorKind::Conflict => ErrorKind::Conflict,
         quorate_storage::ErrorKind::NotLeader => ErrorKind::NotLeader,
-        quorate_storage::ErrorKind::Unavailable => ErrorKind::Unavailable,
+        quorate_storage::ErrorKind::Unavailable | quorate_storage::ErrorKind::Unknown => {
+            ErrorKind::Unavailable
+        }
         quorate_storage::ErrorKind::Exhausted => ErrorKind::Exhausted,
         quorate_storage::ErrorKind::Corrupt => ErrorKind::Corrupt,
         quorate_storage::ErrorKind::Internal => ErrorKind::Internal,

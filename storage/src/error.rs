@@ -14,8 +14,10 @@ pub enum ErrorKind {
     Conflict,
     /// Ask the leader.
     NotLeader,
-    /// Retry later.
+    /// Retry later; nothing was done.
     Unavailable,
+    /// It may have been done, or still be: repeat it under the same idempotency key.
+    Unknown,
     /// Later, or smaller.
     Exhausted,
     /// An operator must look.
@@ -112,7 +114,8 @@ impl Error {
             }
             Self::Group { source, .. } => match source.kind() {
                 Raft::NotLeader { .. } => ErrorKind::NotLeader,
-                Raft::Unavailable | Raft::Unknown => ErrorKind::Unavailable,
+                Raft::Unavailable => ErrorKind::Unavailable,
+                Raft::Unknown => ErrorKind::Unknown,
                 Raft::Fatal => ErrorKind::Corrupt,
                 Raft::Exhausted => ErrorKind::Exhausted,
             },

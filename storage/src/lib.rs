@@ -2,7 +2,7 @@
 
 pub mod batch;
 pub mod catalog;
-mod cluster;
+pub mod cluster;
 pub mod compaction;
 mod error;
 mod manifest;

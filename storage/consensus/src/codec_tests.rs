@@ -9,7 +9,7 @@ fn at(index: u64) -> LogId {
 
 fn membership() -> Membership {
     let voters = BTreeSet::from([1, 2]);
-    let node = |node| Node { node, addr: format!("10.0.0.{node}:7001") };
+    let node = |node| Node { node, name: format!("n{node}"), addr: format!("10.0.0.{node}:7001") };
     Membership::new(vec![voters], BTreeMap::from([(1, node(1)), (2, node(2)), (7, node(7))]))
         .unwrap()
 }

@@ -62,6 +62,7 @@ pub(crate) struct Inner {
     pub(crate) replica: ReplicaId,
     timers: Timers,
     log: GroupLog,
+    pub(crate) machine: Arc<dyn StateMachine>,
     pub(crate) raft: Raft,
     reads: Arc<Reads>,
     /// Until then, no part is taken in elections.
@@ -93,7 +94,8 @@ impl Group {
         let stopped = |what: &dyn fmt::Display| Error::Fatal { group, what: what.to_string() };
         let config = timers.config(&cluster_name).map_err(|e| stopped(&e))?;
         let state = log.state();
-        let (applier, ended) = Applier::open(machine).await.map_err(|e| stopped(&Chain(&e)))?;
+        let (applier, ended) =
+            Applier::open(Arc::clone(&machine)).await.map_err(|e| stopped(&Chain(&e)))?;
         let peers = Peers { group, replica, transport, append_deadline: timers.append_deadline() };
         let store = LogStore::new(log.clone());
         let raft = Raft::build(replica.0, config, peers, store, applier)
@@ -118,6 +120,7 @@ impl Group {
             replica,
             timers,
             log,
+            machine,
             raft,
             reads: Arc::default(),
             gate,
@@ -189,11 +192,20 @@ impl Group {
                 return Err(Error::Fatal { group: inner.group, what });
             }
         };
-        let applied = |metrics: &RaftMetrics<TypeConfig>| {
-            metrics.last_applied.is_some_and(|applied| applied.index() >= read.index)
-        };
-        self.wait(deadline, "the state machine lags", applied).await?;
+        self.applied_until(read.index, deadline).await?;
         Ok(read)
+    }
+
+    /// Waits until an entry (and all before it) is applied here.
+    pub async fn wait_applied(&self, index: u64, deadline: Duration) -> Result<(), Error> {
+        self.applied_until(index, Instant::now() + deadline).await
+    }
+
+    async fn applied_until(&self, index: u64, deadline: Instant) -> Result<(), Error> {
+        let applied = |metrics: &RaftMetrics<TypeConfig>| {
+            metrics.last_applied.is_some_and(|applied| applied.index() >= index)
+        };
+        self.wait(deadline, "the state machine lags", applied).await
     }
 
     /// Waits until the replica knows a leader and has applied what was committed when it started.

@@ -49,4 +49,4 @@ pub use memory::MemoryTransport;
 pub use quorate_wal::{GroupId, LogPosition};
 pub use status::{GroupStatus, Node, ReplicaId, Role};
 pub use timers::Timers;
-pub use transport::{Message, MessageKind, Transport};
+pub use transport::{Lane, Message, MessageKind, PeerIdentity, Receiver, Transport};

@@ -50,6 +50,12 @@ pub trait StateMachine: Debug + Send + Sync + 'static {
     async fn durable(&self) -> Result<Snapshot, Fatal>;
     /// Applies consecutive entries; returns one reply per entry (empty for entries without a command).
     async fn apply(&self, entries: Vec<Applied>) -> Result<Vec<Bytes>, Fatal>;
-    /// Replaces the state by a snapshot from the leader; durable on return.
+    /// Makes ready what a snapshot from the leader needs, such as files that it names. It may take long and is called
+    /// while entries are applied; the leader offers the snapshot again after an error.
+    async fn prepare(&self, snapshot: &Snapshot) -> Result<(), Fatal> {
+        let _ = snapshot;
+        Ok(())
+    }
+    /// Replaces the state by a snapshot from the leader that was prepared; durable on return.
     async fn install(&self, snapshot: Snapshot) -> Result<(), Fatal>;
 }

@@ -8,7 +8,7 @@ use crate::codec::{
 };
 use crate::group::Inner;
 use crate::raft::{RaftSnapshot, SnapshotMeta, log_id};
-use crate::{Error, Group, Message, MessageKind};
+use crate::{Error, Group, Message, MessageKind, Snapshot};
 
 impl Group {
     /// Takes a message from a peer and answers it.
@@ -47,6 +47,15 @@ impl Group {
                 let meta =
                     SnapshotMeta { last_log_id: record.position.map(log_id), last_membership };
                 let manifest = message.payload.slice_ref(record.manifest());
+                let offered = Snapshot {
+                    position: record.position,
+                    membership: message.payload.slice_ref(record.membership()),
+                    manifest: manifest.clone(),
+                };
+                // Before Raft hears of it: what fails here stops nobody.
+                if let Err(e) = self.inner.machine.prepare(&offered).await {
+                    return Err(self.unavailable(format!("the snapshot is not taken yet: {e}")));
+                }
                 let snapshot = RaftSnapshot { meta, snapshot: manifest };
                 let installing = raft.install_full_snapshot(record.vote.into(), snapshot);
                 let response = installing.await.map_err(|e| self.fatal(&e))?;

@@ -12,9 +12,11 @@ pub struct ReplicaId(pub u64);
 /// Where a replica lives.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Node {
-    /// The node's id.
+    /// The node's id in the cluster; never given again. 0 for whoever is at the address.
     pub node: u64,
-    /// How peers reach it (empty on one node).
+    /// Its name, as operators know it (empty on one node).
+    pub name: String,
+    /// How peers reach it, host and port (empty on one node).
     pub addr: String,
 }
 

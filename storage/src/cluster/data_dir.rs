@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! LOCK                        held (flock) while a process uses the directory
-//! node.json                   format version, cluster id, node id
+//! node.json                   format version, cluster id, id of this disk; in a cluster the node's place
 //! wal/                        the node's shared log
 //! meta/manifest/              Raft snapshots of the metadata group
 //! shards/<n>/manifest/        manifests of shard n: <index>.manifest, the newest two
@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use quorate_wal::{Disk, DiskLock, OpenMode};
 use serde::{Deserialize, Serialize};
 
+use super::place::Place;
 use crate::Error;
 use crate::store::ShardId;
 
@@ -30,17 +31,40 @@ pub(crate) const FORMAT: u32 = 1;
 /// Whose directory it is. Identities are 128 random bits, hexadecimal in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NodeIdentity {
-    /// The cluster.
+    /// The cluster; 0 before the node belongs to one.
     pub(crate) cluster: u128,
-    /// The node.
+    /// The disk.
     pub(crate) node: u128,
 }
 
-#[derive(Serialize, Deserialize)]
+/// How a directory is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// By a node of its own.
+    Alone,
+    /// By a node of a cluster.
+    Clustered,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
 struct NodeFile {
     format: u32,
-    cluster: String,
+    /// Absent while the node waits for a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cluster: Option<String>,
     node: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    place: Option<Place>,
+}
+
+impl NodeFile {
+    fn identity(&self) -> Result<NodeIdentity, String> {
+        let id = |text: &str| {
+            u128::from_str_radix(text, 16).map_err(|e| format!("node.json is damaged: {e}"))
+        };
+        let cluster = self.cluster.as_deref().map_or(Ok(0), id)?;
+        Ok(NodeIdentity { cluster, node: id(&self.node)? })
+    }
 }
 
 /// An open data directory.
@@ -48,13 +72,13 @@ struct NodeFile {
 pub(crate) struct DataDir {
     disk: Arc<dyn Disk>,
     root: PathBuf,
-    identity: NodeIdentity,
+    file: Mutex<(NodeIdentity, Option<Place>)>,
     lock: Mutex<Option<Box<dyn DiskLock>>>,
 }
 
 impl DataDir {
     /// Locks the directory and reads whose it is; makes a new one where nothing is.
-    pub(crate) fn open(disk: Arc<dyn Disk>, root: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(disk: Arc<dyn Disk>, root: &Path, usage: Use) -> Result<Self, Error> {
         let refuse = |what: String| Error::DataDir { path: root.to_path_buf(), what };
         disk.create_dir_all(root).map_err(|e| refuse(format!("cannot be made: {e}")))?;
         let lock = disk.lock(&root.join("LOCK")).map_err(|e| {
@@ -84,28 +108,50 @@ impl DataDir {
                 "holds rows, but {missing} is missing; restore it from a backup"
             )));
         }
-        let identity = if there {
+        let file = if there {
             let bytes = read_file(&*disk, &path)
                 .map_err(|e| refuse(format!("node.json cannot be read: {e}")))?;
-            parse(&bytes).map_err(refuse)?
+            let file = parse(&bytes).map_err(refuse)?;
+            check_use(&file, usage).map_err(refuse)?;
+            file
         } else {
             if !log.is_empty() {
                 return Err(refuse("holds a log but no node.json".to_owned()));
             }
-            let identity = NodeIdentity { cluster: rand::random(), node: rand::random() };
+            let cluster: Option<u128> = (usage == Use::Alone).then(rand::random);
             let file = NodeFile {
                 format: FORMAT,
-                cluster: format!("{:032x}", identity.cluster),
-                node: format!("{:032x}", identity.node),
+                cluster: cluster.map(|cluster| format!("{cluster:032x}")),
+                node: format!("{:032x}", rand::random::<u128>()),
+                place: None,
             };
-            let mut text = serde_json::to_vec_pretty(&file)
-                .map_err(|e| Error::Internal(format!("node.json: {e}")))?;
-            text.push(b'\n');
-            write_file(&*disk, root, "node.json", &text)
-                .map_err(|e| refuse(format!("is not writable: {e}")))?;
-            identity
+            write_node_file(&*disk, root, &file)?;
+            file
         };
-        Ok(Self { disk, root: root.to_path_buf(), identity, lock: Mutex::new(Some(lock)) })
+        let identity = file.identity().map_err(refuse)?;
+        let file = Mutex::new((identity, file.place));
+        Ok(Self { disk, root: root.to_path_buf(), file, lock: Mutex::new(Some(lock)) })
+    }
+
+    /// The node's place in its cluster; none before it has joined one, and for a node of its own.
+    pub(crate) fn place(&self) -> Option<Place> {
+        self.file.lock().1.clone()
+    }
+
+    /// Takes a place in a cluster, durably; once, and for good.
+    pub(crate) fn join(&self, cluster: u128, place: &Place) -> Result<(), Error> {
+        let mut known = self.file.lock();
+        assert!(known.0.cluster == 0 && cluster != 0, "a node joins one cluster, once");
+        let file = NodeFile {
+            format: FORMAT,
+            cluster: Some(format!("{cluster:032x}")),
+            node: format!("{:032x}", known.0.node),
+            place: Some(place.clone()),
+        };
+        write_node_file(&*self.disk, &self.root, &file)?;
+        known.0.cluster = cluster;
+        known.1 = Some(place.clone());
+        Ok(())
     }
 
     /// Lets other processes use it.
@@ -115,7 +161,7 @@ impl DataDir {
 
     /// Whose it is.
     pub(crate) fn identity(&self) -> NodeIdentity {
-        self.identity
+        self.file.lock().0
     }
 
     /// The disk that it is on.
@@ -149,7 +195,40 @@ impl DataDir {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<NodeIdentity, String> {
+/// A directory of a single node is not taken into a cluster, and the other way round: their logs have other voters.
+fn check_use(file: &NodeFile, usage: Use) -> Result<(), String> {
+    match (usage, &file.cluster, &file.place) {
+        (Use::Clustered, Some(_), None) => Err("belongs to a node of its own: start it without \
+             --node-name, or begin the cluster with an empty directory"
+            .to_owned()),
+        (Use::Alone, None, _) => Err("waits for a cluster: start it with --node-name, \
+             --cluster-addr and --seeds, or take an empty directory"
+            .to_owned()),
+        (Use::Alone, Some(_), Some(place)) => {
+            let name = place.members.iter().find(|m| m.id == place.id).map(|m| m.name.as_str());
+            Err(format!(
+                "belongs to node {} of a cluster: start it with --node-name, --cluster-addr and \
+                 --seeds",
+                name.unwrap_or("?")
+            ))
+        }
+        (Use::Alone, Some(_), None)
+        | (Use::Clustered, None, _)
+        | (Use::Clustered, Some(_), Some(_)) => Ok(()),
+    }
+}
+
+fn write_node_file(disk: &dyn Disk, root: &Path, file: &NodeFile) -> Result<(), Error> {
+    let mut text =
+        serde_json::to_vec_pretty(file).map_err(|e| Error::Internal(format!("node.json: {e}")))?;
+    text.push(b'\n');
+    write_file(disk, root, "node.json", &text).map_err(|e| Error::DataDir {
+        path: root.to_path_buf(),
+        what: format!("is not writable: {e}"),
+    })
+}
+
+fn parse(bytes: &[u8]) -> Result<NodeFile, String> {
     // The version first: a newer format may have other fields.
     let value: serde_json::Value =
         serde_json::from_slice(bytes).map_err(|e| format!("node.json is damaged: {e}"))?;
@@ -163,10 +242,8 @@ fn parse(bytes: &[u8]) -> Result<NodeIdentity, String> {
     }
     let file: NodeFile =
         serde_json::from_value(value).map_err(|e| format!("node.json is damaged: {e}"))?;
-    let id = |text: &str| {
-        u128::from_str_radix(text, 16).map_err(|e| format!("node.json is damaged: {e}"))
-    };
-    Ok(NodeIdentity { cluster: id(&file.cluster)?, node: id(&file.node)? })
+    file.identity()?;
+    Ok(file)
 }
 
 /// All of a small file.

@@ -1,4 +1,4 @@
-//! The state machine of the metadata group: catalog, routing, cluster key.
+//! The state machine of the metadata group: catalog, routing, nodes, cluster key.
 //!
 //! Small and rarely changed, so every manifest holds all of it. Readers take the published [`MetaState`] without a lock
 //! on apply. A new table gets its first routing record by the same entry that makes it.
@@ -11,14 +11,16 @@ use parking_lot::{Mutex, RwLock};
 use quorate_consensus::{Applied, Fatal, Snapshot, StateMachine};
 use serde::{Deserialize, Serialize};
 
-use super::Routing;
+use super::{Member, Routing};
 use crate::catalog::{Catalog, CatalogCommand, CatalogReply};
 use crate::manifest::{Manifest, ManifestStore};
 use crate::store::ShardId;
 use crate::{ColumnId, Error, LogPosition, TableId};
 
-/// Version of the encoding of commands and state; the first byte of both.
+/// Version of the encoding of commands; the first byte.
 const META_VERSION: u8 = 1;
+/// Version of the encoding of the state; version 1 had no nodes.
+const STATE_VERSION: u8 = 2;
 
 /// What an entry of the metadata group asks for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,6 +36,26 @@ pub(crate) enum MetaCommand {
     Catalog(CatalogCommand),
     /// Keeps ids that shards know of from being given again, after entries that gave them were lost.
     Reserve(KnownIds),
+    /// The nodes that founded the cluster; once there are nodes, it changes nothing.
+    Found(Vec<Member>),
+    /// Takes a node in; its id is the entry's index. With `replaces`, that node is removed.
+    AddNode {
+        /// The node; its id is not looked at.
+        member: Member,
+        /// Id of the one that it stands in for.
+        replaces: Option<u64>,
+    },
+    /// Removes a node: its replicas lose their votes, and it is not listened to any more.
+    RemoveNode(u64),
+}
+
+/// A node, as the metadata group keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NodeRecord {
+    /// The node.
+    pub(crate) member: Member,
+    /// It is kept to know the node again if it comes back.
+    pub(crate) removed: bool,
 }
 
 /// Ids that are in use: as many as there are rows under them.
@@ -66,6 +88,10 @@ pub(crate) enum MetaReply {
     Done,
     /// The catalog's answer.
     Catalog(CatalogReply),
+    /// The node has this id.
+    Node(u64),
+    /// Nothing was changed; why.
+    Refused(String),
 }
 
 /// The metadata as of one log position. Cheap to clone.
@@ -77,6 +103,30 @@ pub(crate) struct MetaState {
     pub(crate) routing: Arc<Routing>,
     /// Signs handles and tickets; `None` before the bootstrap.
     pub(crate) cluster_key: Option<[u8; 32]>,
+    /// Nodes by id, those that were removed included; none on a node of its own.
+    pub(crate) nodes: Arc<BTreeMap<u64, NodeRecord>>,
+}
+
+/// [`MetaState`] as version 1 kept it.
+#[derive(Deserialize)]
+struct StateV1 {
+    catalog: Arc<Catalog>,
+    routing: Arc<Routing>,
+    cluster_key: Option<[u8; 32]>,
+}
+
+/// Reads the body of a manifest.
+fn decode_state(bytes: &[u8]) -> Result<MetaState, String> {
+    match bytes.split_first() {
+        Some((&STATE_VERSION, body)) => postcard::from_bytes(body).map_err(|e| e.to_string()),
+        Some((&META_VERSION, body)) => {
+            let StateV1 { catalog, routing, cluster_key } =
+                postcard::from_bytes(body).map_err(|e| e.to_string())?;
+            Ok(MetaState { catalog, routing, cluster_key, nodes: Arc::default() })
+        }
+        Some((version, _)) => Err(format!("version {version} is newer than {STATE_VERSION}")),
+        None => Err("no bytes".to_owned()),
+    }
 }
 
 impl MetaState {
@@ -116,6 +166,63 @@ impl MetaState {
                 }
                 MetaReply::Done
             }
+            MetaCommand::Found(founders) => {
+                if self.nodes.is_empty() {
+                    let record =
+                        |member: Member| (member.id, NodeRecord { member, removed: false });
+                    self.nodes = Arc::new(founders.into_iter().map(record).collect());
+                }
+                MetaReply::Done
+            }
+            MetaCommand::AddNode { member, replaces } => self.add_node(index, member, replaces),
+            MetaCommand::RemoveNode(id) => self.remove_node(id),
+        }
+    }
+
+    fn add_node(&mut self, index: u64, member: Member, replaces: Option<u64>) -> MetaReply {
+        let nodes = Arc::make_mut(&mut self.nodes);
+        let known = nodes.values().find(|n| n.member.disk == member.disk);
+        if let Some(known) = known {
+            return if known.removed {
+                MetaReply::Refused(format!(
+                    "this disk was node {} and was removed; start it with an empty data directory",
+                    known.member.name
+                ))
+            } else {
+                MetaReply::Node(known.member.id)
+            };
+        }
+        let gone = |n: &NodeRecord| n.removed || replaces == Some(n.member.id);
+        if nodes.values().any(|n| n.member.name == member.name && !gone(n)) {
+            return MetaReply::Refused(format!(
+                "there is a node {} already; `quorate cluster replace` puts a new disk in its place",
+                member.name
+            ));
+        }
+        if let Some(old) = replaces {
+            match nodes.get_mut(&old) {
+                Some(node) if !node.removed => node.removed = true,
+                Some(_) | None => {
+                    return MetaReply::Refused(format!("there is no node with id {old}"));
+                }
+            }
+        }
+        nodes.insert(index, NodeRecord { member: Member { id: index, ..member }, removed: false });
+        MetaReply::Node(index)
+    }
+
+    fn remove_node(&mut self, id: u64) -> MetaReply {
+        let nodes = Arc::make_mut(&mut self.nodes);
+        let left = nodes.values().filter(|n| !n.removed && n.member.id != id).count();
+        match nodes.get_mut(&id) {
+            Some(node) if !node.removed && left == 0 => {
+                MetaReply::Refused(format!("{} is the last node", node.member.name))
+            }
+            Some(node) => {
+                node.removed = true;
+                MetaReply::Done
+            }
+            None => MetaReply::Refused(format!("there is no node with id {id}")),
         }
     }
 
@@ -149,7 +256,7 @@ pub(crate) fn encode(command: &MetaCommand) -> Result<Bytes, Error> {
         .map_err(|e| Error::Internal(format!("cannot encode a metadata command: {e}")))
 }
 
-/// Reads what [`encode`] (or the manifest's body) holds.
+/// Reads what [`encode`] made.
 fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
     match bytes.split_first() {
         Some((&META_VERSION, body)) => postcard::from_bytes(body).map_err(|e| e.to_string()),
@@ -211,7 +318,7 @@ impl MetaMachine {
             commands_since: 0,
         };
         if let Some((manifest, hash)) = newest {
-            progress.state = decode(&manifest.body)
+            progress.state = decode_state(&manifest.body)
                 .map_err(|e| Error::Corrupt(format!("the metadata manifest: {e}")))?;
             progress.applied = Some(manifest.position);
             progress.membership = manifest.membership.clone();
@@ -246,7 +353,7 @@ impl MetaMachine {
             if progress.durable.as_ref().is_some_and(|(m, _)| m.position >= position) {
                 return Ok(None);
             }
-            let body = postcard::to_extend(&progress.state, vec![META_VERSION])
+            let body = postcard::to_extend(&progress.state, vec![STATE_VERSION])
                 .map_err(|e| Error::Internal(format!("cannot encode metadata: {e}")))?;
             let manifest = Manifest {
                 group: 0,
@@ -308,7 +415,7 @@ impl StateMachine for MetaMachine {
     }
 
     async fn install(&self, snapshot: Snapshot) -> Result<(), Fatal> {
-        let state: MetaState = decode(&snapshot.manifest).map_err(Self::fatal)?;
+        let state = decode_state(&snapshot.manifest).map_err(Self::fatal)?;
         let Some(position) = snapshot.position else { return Ok(()) };
         let manifest = Manifest {
             group: 0,

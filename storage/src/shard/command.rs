@@ -220,6 +220,23 @@ pub(crate) fn decode(bytes: &Bytes) -> Result<(Command, Vec<Bytes>), CommandErro
     Ok((command, parts))
 }
 
+/// The command with another leader time: it was encoded at a node whose clock does not count.
+pub(crate) fn restamp(bytes: &Bytes, now: i64) -> Result<Bytes, CommandError> {
+    let (mut command, payload) = decode(bytes)?;
+    match &mut command {
+        Command::Write(WriteCommand { time, .. })
+        | Command::Delete(DeleteCommand { time, .. })
+        | Command::Flush(FlushCommand { time, .. })
+        | Command::KeyTime { time, .. } => *time = now,
+        Command::Expire { .. }
+        | Command::DropTables { .. }
+        | Command::Compact(_)
+        | Command::Verify(_)
+        | Command::Fence { .. } => return Ok(bytes.clone()),
+    }
+    Ok(encode(&command, &payload)?)
+}
+
 /// What apply answers; one per entry.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Reply {
@@ -317,6 +334,17 @@ mod tests {
             let bytes = encode(&command, &[]).unwrap();
             assert_eq!(decode(&bytes).unwrap(), (command, Vec::new()));
         }
+    }
+
+    #[test]
+    fn the_leaders_time_takes_the_place_of_the_writers() {
+        let payload = [Bytes::from_static(b"abc")];
+        let bytes = encode(&write(&[3]), &payload).unwrap();
+        let (command, parts) = decode(&restamp(&bytes, 77).unwrap()).unwrap();
+        let Command::Write(stamped) = &command else { panic!("{command:?}") };
+        assert_eq!((stamped.time, parts), (77, payload.to_vec()));
+        let expire = encode(&Command::Expire { table: TableId(4), before: 5 }, &[]).unwrap();
+        assert_eq!(restamp(&expire, 77).unwrap(), expire);
     }
 
     #[test]

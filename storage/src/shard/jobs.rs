@@ -144,13 +144,22 @@ pub(crate) struct Made {
 
 impl Made {
     fn of(job: u64, segments: &[LiveSegment]) -> Self {
-        let (mut content, mut files) = (blake3::Hasher::new(), blake3::Hasher::new());
+        let mut files = blake3::Hasher::new();
         for segment in segments {
-            content.update(&segment.meta.content_hash);
             files.update(&segment.meta.file_hash);
         }
-        Self { job, content: *content.finalize().as_bytes(), files: *files.finalize().as_bytes() }
+        let content = content_of(segments);
+        Self { job, content, files: *files.finalize().as_bytes() }
     }
+}
+
+/// Hash over the content hashes of what a job made, in the order of its parts.
+pub(crate) fn content_of<'a>(segments: impl IntoIterator<Item = &'a LiveSegment>) -> [u8; 32] {
+    let mut content = blake3::Hasher::new();
+    for segment in segments {
+        content.update(&segment.meta.content_hash);
+    }
+    *content.finalize().as_bytes()
 }
 
 async fn run_blocking<T: Send + 'static>(
@@ -171,9 +180,10 @@ fn flush(machine: &ShardMachine, job: u64) -> Result<(), Error> {
     let built = build_flush(machine, job)?;
     let open = open(machine, &built)?;
     let made = Made::of(job, &built.segments);
-    machine.install_flush(job, built.segments, open, built.deduplicated)?;
-    machine.note_made(job, made.content)?;
-    machine.to_verify.lock().push(made);
+    if machine.install_flush(job, built.segments, open, built.deduplicated)? {
+        machine.note_made(job, made.content)?;
+        machine.to_verify.lock().push(made);
+    }
     machine.remove_released()?;
     Ok(())
 }
@@ -189,28 +199,48 @@ fn compact(machine: &ShardMachine, job: u64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Has the group agree on what jobs made; the leader does. False if something is left to try again.
+/// Has the group agree on what jobs made; the leader does, and the others keep what they made in case that they lead
+/// later. False if something is left to try again.
 async fn verify(shard: &Shard) -> bool {
-    let made = std::mem::take(&mut *shard.machine().to_verify.lock());
-    if !shard.leads() {
-        return true;
+    let machine = shard.machine();
+    let mut made = std::mem::take(&mut *machine.to_verify.lock());
+    {
+        let live = machine.live();
+        made.retain(|made| live.state.made.contains_key(&made.job));
     }
-    let mut made = made.into_iter();
-    while let Some(next) = made.next() {
-        let command = Command::Verify(VerifyCommand {
-            job: next.job,
-            content_hash: next.content,
-            file_hash: next.files,
-        });
-        if let Err(e) = shard.propose(&command, VERIFY_DEADLINE).await {
-            tracing::warn!("job {} of shard {} is verified later: {e}", next.job, shard.id().0);
-            let mut left = shard.machine().to_verify.lock();
+    let leads = shard.leads();
+    let mut left = Vec::new();
+    let mut trouble = false;
+    for next in made {
+        if !leads || trouble {
             left.push(next);
-            left.extend(made);
-            return false;
+            continue;
+        }
+        let agreed = shard.majority_made(next.job, &next.content, VERIFY_DEADLINE).await;
+        let verified = match agreed {
+            Ok(true) => {
+                let command = Command::Verify(VerifyCommand {
+                    job: next.job,
+                    content_hash: next.content,
+                    file_hash: next.files,
+                });
+                shard.propose(&command, VERIFY_DEADLINE).await.map(|_| ())
+            }
+            Ok(false) => {
+                left.push(next);
+                continue;
+            }
+            Err(e) => Err(e),
+        };
+        if let Err(e) = verified {
+            tracing::warn!("job {} of shard {} is verified later: {e}", next.job, shard.id().0);
+            left.push(next);
+            trouble = true;
         }
     }
-    true
+    let done = !leads || left.is_empty();
+    machine.to_verify.lock().extend(left);
+    done
 }
 
 /// Lets go what verified jobs replaced.

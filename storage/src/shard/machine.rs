@@ -19,19 +19,20 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use quorate_consensus::{Applied, Fatal, Snapshot, StateMachine};
 use quorate_segment::{SegmentCaches, SegmentReader};
-use quorate_wal::Disk;
+use quorate_wal::{Disk, OpenMode};
 use tokio::sync::Notify;
 
 use super::budget::Budget;
 use super::command::{Command, Reply, decode};
-use super::jobs::Made;
+use super::fetch::Fetcher;
+use super::jobs::{Made, content_of};
 use super::state::{Effect, PendingFlush, ShardState};
 use crate::batch::RowBatch;
 use crate::manifest::{Manifest, ManifestStore, ShardRecord};
 use crate::scan::OpenSegment;
 use crate::store::ShardId;
 use crate::version::{FileHash, LiveSegment, SegmentPin, SegmentPins, Version};
-use crate::{Error, LogPosition};
+use crate::{Error, LogPosition, with_causes};
 
 /// Frozen memtables per shard above which proposals wait.
 pub(crate) const FROZEN_MAX: usize = 4;
@@ -88,6 +89,8 @@ pub(crate) struct ShardFiles {
     pub(crate) caches: Arc<SegmentCaches>,
     /// Who holds which segment.
     pub(crate) pins: Arc<SegmentPins>,
+    /// Gets files from other replicas; none on a node of its own.
+    pub(crate) fetcher: Option<Fetcher>,
 }
 
 /// How large memtables may become, and who is told.
@@ -124,6 +127,10 @@ pub(crate) struct ShardMachine {
     pub(crate) cancelled: Arc<AtomicBool>,
     /// What jobs made and nobody agreed on yet.
     pub(crate) to_verify: Mutex<Vec<Made>>,
+    /// Serialises the writing of manifests.
+    writing: Mutex<()>,
+    /// Files of a Raft snapshot that waits to be installed.
+    prepared: Mutex<Vec<Arc<SegmentPin>>>,
     stopped: Mutex<Option<String>>,
 }
 
@@ -166,6 +173,8 @@ impl ShardMachine {
             failing: AtomicBool::new(false),
             cancelled: Arc::default(),
             to_verify: Mutex::default(),
+            writing: Mutex::default(),
+            prepared: Mutex::default(),
             stopped: Mutex::new(None),
         })
     }
@@ -214,14 +223,51 @@ impl ShardMachine {
         open_segment(&self.files, segment)
     }
 
-    /// Installs a flush and makes its manifest current. Blocks on the disk. Files are durable already.
+    /// Whether a job made the same here as there; `None` if it is not done.
+    pub(crate) fn made_same(&self, job: u64, content: &[u8; 32]) -> Option<bool> {
+        let live = self.live.lock();
+        if let Some(made) = live.state.made.get(&job) {
+            return Some(made == content);
+        }
+        let pending =
+            live.state.flushes.contains_key(&job) || live.state.compactions.contains_key(&job);
+        if pending || live.state.applied.is_none_or(|at| at.index < job) {
+            return None;
+        }
+        // It was done before this replica started, or came with a Raft snapshot.
+        let mut segments: Vec<_> =
+            live.state.version.iter().filter(|s| s.job.index == job).collect();
+        segments.sort_unstable_by_key(|s| s.name());
+        Some(segments.is_empty() || content_of(segments) == *content)
+    }
+
+    /// A piece of a segment's file, as it is on the disk, and the length of the file. Who asks compares the hash of the
+    /// whole. Blocks on the disk.
+    pub(crate) fn read_piece(
+        &self,
+        hash: &FileHash,
+        offset: u64,
+        len: u64,
+    ) -> Result<(u64, Bytes), Error> {
+        let path = self.files.segments.join(file_name(hash));
+        let io = |source| Error::Io { action: "read", path: path.clone(), source };
+        let file = self.files.disk.open(&path, OpenMode::Read).map_err(io)?;
+        let file_len = file.len().map_err(io)?;
+        let len = len.min(file_len.saturating_sub(offset));
+        let mut piece = vec![0; usize::try_from(len).unwrap_or(0)];
+        file.read_exact_at(&mut piece, offset).map_err(io)?;
+        Ok((file_len, piece.into()))
+    }
+
+    /// Installs a flush and makes its manifest current. Blocks on the disk. Files are durable already. Returns whether it
+    /// still applied.
     pub(crate) fn install_flush(
         &self,
         job: u64,
         added: Vec<LiveSegment>,
         open: Vec<Arc<OpenSegment>>,
         deduplicated: u64,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let flush = {
             let mut live = self.live.lock();
             for segment in open {
@@ -235,8 +281,8 @@ impl ShardMachine {
         self.installed.notify_waiters();
         self.budget.wake();
         match flush {
-            Some(flush) => self.write_manifest(flush),
-            None => Ok(()),
+            Some(flush) => self.write_manifest(flush).map(|()| true),
+            None => Ok(false),
         }
     }
 
@@ -245,26 +291,33 @@ impl ShardMachine {
         for part in &flush.captured.kept {
             flush.captured.record.checkpoint.push(part.encode()?);
         }
+        let (position, membership) = (flush.position, flush.captured.membership);
+        self.make_current(position, membership, &flush.captured.record)
+    }
+
+    /// Makes a manifest the current one. A Raft snapshot may have overtaken it: then it is nobody's.
+    fn make_current(
+        &self,
+        position: LogPosition,
+        membership: Bytes,
+        record: &ShardRecord,
+    ) -> Result<(), Error> {
+        let _writing = self.writing.lock();
         let previous = {
             let durable = self.durable.lock();
-            if let Some((current, _)) = &durable.current {
-                assert!(
-                    current.position < flush.position,
-                    "manifest regression {:?} → {:?}",
-                    current.position,
-                    flush.position
-                );
+            if durable.current.as_ref().is_some_and(|(current, _)| current.position >= position) {
+                return Ok(());
             }
             durable.current.as_ref().map(|(m, hash)| (m.position, *hash))
         };
         let pins: Vec<Arc<SegmentPin>> =
-            flush.captured.record.version.iter().map(|s| self.files.pins.pin(&s.meta)).collect();
+            record.version.iter().map(|s| self.files.pins.pin(&s.meta)).collect();
         let manifest = Manifest {
             group: u64::from(self.shard.0) + 1,
-            position: flush.position,
-            membership: flush.captured.membership,
+            position,
+            membership,
             previous: previous.map(|(_, hash)| hash),
-            body: flush.captured.record.encode()?,
+            body: record.encode()?,
         };
         let hash = self.files.manifests.write(&manifest)?;
         let mut durable = self.durable.lock();
@@ -274,6 +327,30 @@ impl ShardMachine {
         while durable.generations.len() > 2 {
             durable.generations.pop_front();
         }
+        Ok(())
+    }
+
+    /// Replaces the state by a Raft snapshot whose files are here. Jobs under way find theirs gone. Blocks on the disk.
+    fn install_snapshot(&self, snapshot: Snapshot) -> Result<(), Error> {
+        let Some(position) = snapshot.position else { return Ok(()) };
+        let record = ShardRecord::decode(&snapshot.manifest)?;
+        let mut files = BTreeMap::new();
+        for segment in record.version.iter() {
+            files.insert(segment.meta.file_hash, open_segment(&self.files, segment)?);
+        }
+        self.make_current(position, snapshot.membership.clone(), &record)?;
+        let state = ShardState::from_record(Some(position), snapshot.membership, record)?;
+        let mut live = self.live.lock();
+        *live = Live { state, files, held: BTreeMap::new(), verified: Vec::new() };
+        self.budget.set_memtables(self.shard, live.memtable_bytes());
+        drop(live);
+        self.prepared.lock().clear();
+        self.to_verify.lock().clear();
+        self.installed.notify_waiters();
+        self.budget.wake();
+        self.work.notify_one();
+        self.remove_released()?;
+        tracing::info!("shard {} goes on from the leader's manifest of {position:?}", self.shard.0);
         Ok(())
     }
 
@@ -481,15 +558,31 @@ impl StateMachine for ShardMachine {
         Ok(replies)
     }
 
+    async fn prepare(&self, snapshot: &Snapshot) -> Result<(), Fatal> {
+        let failed = |what: String| Fatal { what, source: None };
+        if let Some(why) = self.stopped() {
+            return Err(failed(why));
+        }
+        let Some(fetcher) = &self.files.fetcher else {
+            return Err(failed("a node of its own takes no snapshots".to_owned()));
+        };
+        let record =
+            ShardRecord::decode(&snapshot.manifest).map_err(|e| failed(with_causes(&e)))?;
+        // Pinned first: a file that is here already must not go before the snapshot is installed.
+        let pins: Vec<_> = record.version.iter().map(|s| self.files.pins.pin(&s.meta)).collect();
+        let segments: Vec<_> = record.version.iter().map(|s| Arc::clone(&s.meta)).collect();
+        let fetched = fetcher.fetch_all(self.shard, &self.files, &segments).await;
+        let fetched = fetched.map_err(|e| failed(with_causes(&e)))?;
+        if fetched > 0 {
+            tracing::info!("shard {}: {fetched} files of the leader's manifest came", self.shard.0);
+        }
+        *self.prepared.lock() = pins;
+        Ok(())
+    }
+
     async fn install(&self, snapshot: Snapshot) -> Result<(), Fatal> {
-        let position = snapshot.position.map_or(0, |p| p.index);
-        Err(self.fatal(
-            format!(
-                "shard {} was sent a manifest of index {position}, and files cannot be fetched \
-                 from another node",
-                self.shard.0
-            ),
-            None,
-        ))
+        // The disk is waited for here, as in apply: nothing else of this group can go on meanwhile.
+        let installed = tokio::task::block_in_place(|| self.install_snapshot(snapshot));
+        installed.map_err(|e| self.fatal(with_causes(&e), Some(Box::new(e))))
     }
 }

@@ -9,6 +9,7 @@ mod budget;
 mod build;
 mod command;
 mod dedup;
+mod fetch;
 mod jobs;
 mod machine;
 mod proposer;
@@ -19,11 +20,12 @@ mod state;
 pub(crate) use budget::Budget;
 pub(crate) use command::{
     Command, CompactCommand, DeleteCommand, RejectReason, Reply, StoredResult, TableRecord,
-    WriteItem, WriteKey, WriteOutcome, WritePart,
+    WriteItem, WriteKey, WriteOutcome, WritePart, restamp,
 };
 pub(crate) use dedup::DedupRecord;
+pub(crate) use fetch::Fetcher;
 pub(crate) use jobs::{JobSlots, run_compactions, run_flushes};
 pub(crate) use machine::{MemtableLimits, ShardFiles, ShardMachine};
 pub(crate) use proposer::Submission;
-pub(crate) use recover::{needs_repair, recover};
+pub(crate) use recover::{damaged_segments, needs_repair, recover};
 pub(crate) use replica::{Shard, group_of};

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_consensus::Group;
 use quorate_segment::TableId;
 use quorate_wal::Clock;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -19,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use super::command::{
     Command, ENTRY_BYTES_MAX, Reply, TableRecord, WriteCommand, WriteItem, WriteOutcome, encode,
 };
+use crate::cluster::Replica;
 use crate::store::ShardId;
 use crate::{Error, LogPosition};
 
@@ -66,7 +66,7 @@ impl Proposer {
     /// Starts the task that gathers and proposes; it ends when the store closes.
     pub(crate) fn start(
         shard: ShardId,
-        group: Group,
+        replica: Replica,
         clock: Arc<dyn Clock>,
         tasks: &TaskTracker,
         cancel: CancellationToken,
@@ -89,9 +89,9 @@ impl Proposer {
                     bytes += next.0.bytes();
                     gathered.push(next);
                 }
-                let (group, time) = (group.clone(), clock.now_nanos());
+                let (replica, time) = (replica.clone(), clock.now_nanos());
                 spawner.spawn(async move {
-                    propose(shard, &group, time, gathered).await;
+                    propose(shard, &replica, time, gathered).await;
                     drop(slot);
                 });
             }
@@ -125,7 +125,7 @@ fn closing(shard: ShardId) -> Error {
 }
 
 /// Proposes one entry and answers its writers.
-async fn propose(shard: ShardId, group: &Group, time: i64, gathered: Vec<Queued>) {
+async fn propose(shard: ShardId, replica: &Replica, time: i64, gathered: Vec<Queued>) {
     let mut tables: BTreeMap<TableId, TableRecord> = BTreeMap::new();
     let mut writes = Vec::with_capacity(gathered.len());
     let mut payload = Vec::new();
@@ -147,7 +147,7 @@ async fn propose(shard: ShardId, group: &Group, time: i64, gathered: Vec<Queued>
     }
     let tables = tables.into_values().collect();
     let command = Command::Write(WriteCommand { time, tables, writes });
-    match propose_command(shard, group, &command, &payload, deadline).await {
+    match propose_command(shard, replica, &command, &payload, deadline).await {
         Ok((position, Reply::Written(outcomes))) if outcomes.len() == answers.len() => {
             for (answer, outcome) in answers.into_iter().zip(outcomes) {
                 // A writer that went away does not wait for its answer.
@@ -194,7 +194,7 @@ impl ProposeError {
 /// Proposes a command and reads the reply.
 pub(crate) async fn propose_command(
     shard: ShardId,
-    group: &Group,
+    replica: &Replica,
     command: &Command,
     payload: &[Bytes],
     deadline: Duration,
@@ -203,7 +203,7 @@ pub(crate) async fn propose_command(
         |e: postcard::Error| ProposeError::Internal(format!("a command of shard {}: {e}", shard.0));
     let bytes = encode(command, payload).map_err(internal)?;
     let (position, reply) =
-        group.propose(bytes, deadline).await.map_err(|e| ProposeError::Group(Arc::new(e)))?;
+        replica.propose(bytes, deadline).await.map_err(|e| ProposeError::Group(Arc::new(e)))?;
     let reply = postcard::from_bytes(&reply).map_err(internal)?;
     Ok((position, reply))
 }

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use quorate_segment::SegmentMeta;
 
 use super::machine::{ShardFiles, file_name, open_segment};
 use crate::manifest::{Loaded, Manifest, ShardRecord};
@@ -199,6 +200,15 @@ fn open_all(
         *hash = files.manifests.write(manifest)?;
     }
     Ok(())
+}
+
+/// The segments of the newest readable manifest that cannot be opened. Blocks on the disk.
+pub(crate) fn damaged_segments(files: &ShardFiles) -> Result<Vec<Arc<SegmentMeta>>, Error> {
+    let loaded = files.manifests.load()?;
+    let Some((newest, _)) = loaded.manifests.into_iter().next() else { return Ok(Vec::new()) };
+    let record = ShardRecord::decode(&newest.body)?;
+    let damaged = record.version.iter().filter(|s| open_segment(files, s).is_err());
+    Ok(damaged.map(|s| Arc::clone(&s.meta)).collect())
 }
 
 /// Removes every file of the segment directory that no generation names.

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::command::{Command, CompactCommand, FlushCommand, Reply};
 use super::machine::{FROZEN_MAX, ShardMachine};
 use super::proposer::{Answer, Proposer, Submission, propose_command};
+use crate::cluster::{PeerReply, PeerRequest, Replica};
 use crate::compaction::{Config, pick};
 use crate::store::{SegmentStatus, ShardId, ShardStatus, TableStatus};
 use crate::{Error, LogPosition};
@@ -31,7 +32,7 @@ const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 #[derive(Debug)]
 pub(crate) struct Shard {
     id: ShardId,
-    group: Group,
+    replica: Replica,
     machine: Arc<ShardMachine>,
     proposer: Proposer,
     clock: Arc<dyn Clock>,
@@ -50,17 +51,17 @@ impl Shard {
     /// Over a running group.
     pub(crate) fn new(
         machine: Arc<ShardMachine>,
-        group: Group,
+        replica: Replica,
         clock: Arc<dyn Clock>,
         flush_bytes: u64,
         tasks: &TaskTracker,
         cancel: CancellationToken,
     ) -> Self {
         let id = machine.shard;
-        let proposer = Proposer::start(id, group.clone(), Arc::clone(&clock), tasks, cancel);
+        let proposer = Proposer::start(id, replica.clone(), Arc::clone(&clock), tasks, cancel);
         Self {
             id,
-            group,
+            replica,
             machine,
             proposer,
             clock,
@@ -77,7 +78,7 @@ impl Shard {
 
     /// Its Raft group.
     pub(crate) fn group(&self) -> &Group {
-        &self.group
+        self.replica.group()
     }
 
     /// Its state machine.
@@ -92,12 +93,12 @@ impl Shard {
 
     /// Whether it has a leader and serves.
     pub(crate) fn ready(&self) -> bool {
-        self.stopped().is_none() && self.group.leader().is_some()
+        self.stopped().is_none() && self.replica.group().leader().is_some()
     }
 
     /// Whether this replica leads.
     pub(crate) fn leads(&self) -> bool {
-        self.stopped().is_none() && self.group.is_leader()
+        self.stopped().is_none() && self.replica.group().is_leader()
     }
 
     /// Hands a write in.
@@ -111,38 +112,52 @@ impl Shard {
         command: &Command,
         deadline: Duration,
     ) -> Result<(LogPosition, Reply), Error> {
-        propose_command(self.id, &self.group, command, &[], deadline)
+        propose_command(self.id, &self.replica, command, &[], deadline)
             .await
             .map_err(|e| e.to_error(self.id))
     }
 
     /// Takes a read index and waits until it is applied here.
     pub(crate) async fn read_index(&self, deadline: Duration) -> Result<LogPosition, Error> {
-        self.group.read_index(deadline).await.map_err(|source| Error::Group {
-            shard: format!("shard {}", self.id.0),
-            source: Arc::new(source),
-        })
+        self.replica.read_index(deadline).await.map_err(|e| self.group_error(e))
     }
 
     /// Waits until every voter has an entry in its log, synced. What is committed stays so either way.
     pub(crate) async fn wait_for_all(&self, index: u64, until: Instant) -> Result<(), Error> {
-        loop {
-            let status = self.group.status();
-            let has = |voter| status.matched.get(voter).is_some_and(|at| at.index >= index);
-            // The only voter of a group has it since it is committed.
-            if status.voters.len() == 1 || status.voters.keys().all(has) {
-                return Ok(());
-            }
-            if Instant::now() >= until {
-                let source = quorate_consensus::Error::Unknown {
-                    group: group_of(self.id),
-                    what: "it is committed, and not yet on every voter".to_owned(),
-                };
-                let shard = format!("shard {}", self.id.0);
-                return Err(Error::Group { shard, source: Arc::new(source) });
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
+        let deadline = until.saturating_duration_since(Instant::now());
+        self.replica.wait_for_all(index, deadline).await.map_err(|e| self.group_error(e))
+    }
+
+    /// Whether a majority of the voters, this leader among them, made the same by a job. Voters that have not done it
+    /// yet are waited for by asking again.
+    pub(crate) async fn majority_made(
+        &self,
+        job: u64,
+        content: &[u8; 32],
+        deadline: Duration,
+    ) -> Result<bool, Error> {
+        let asked = PeerRequest::Made { shard: self.id.0, job, content: *content };
+        let agrees = |reply: &PeerReply| match reply {
+            PeerReply::Made(agrees) => *agrees,
+            _ => None,
+        };
+        let votes = self.replica.ask_voters(&asked, deadline).await;
+        let voters = votes.len() + 1;
+        let same = 1 + votes.iter().flatten().filter(|r| agrees(r) == Some(true)).count();
+        let other = votes.iter().flatten().filter(|r| agrees(r) == Some(false)).count();
+        if other > voters / 2 {
+            let why = format!(
+                "job {job}: {other} of {voters} replicas made other rows than this one; what they \
+                 have counts"
+            );
+            self.machine.stop(&why);
+            return Err(Error::Corrupt(why));
         }
+        Ok(same > voters / 2)
+    }
+
+    fn group_error(&self, source: quorate_consensus::Error) -> Error {
+        Error::Group { shard: format!("shard {}", self.id.0), source: Arc::new(source) }
     }
 
     /// Whether a write need not wait for a flush.
@@ -237,7 +252,7 @@ impl Shard {
         if verified < newest.map(|p| p.index) && all {
             return Ok(());
         }
-        if self.group.status().purged >= Some(keep_after) {
+        if self.replica.group().status().purged >= Some(keep_after) {
             return Ok(());
         }
         let applied = self.machine.live().state.applied;
@@ -245,10 +260,7 @@ impl Shard {
             Some(keep_after) <= newest && newest <= applied,
             "purged {keep_after:?} ≤ manifest {newest:?} ≤ applied {applied:?} does not hold"
         );
-        self.group.snapshot_moved(keep_after).await.map_err(|source| Error::Group {
-            shard: format!("shard {}", self.id.0),
-            source: Arc::new(source),
-        })
+        self.group().snapshot_moved(keep_after).await.map_err(|e| self.group_error(e))
     }
 
     /// Segments of the current version.
@@ -289,7 +301,7 @@ impl Shard {
 
     /// Counters.
     pub(crate) fn status(&self) -> ShardStatus {
-        let group = self.group.status();
+        let group = self.replica.group().status();
         let live = self.machine.live();
         ShardStatus {
             shard: self.id,

@@ -20,7 +20,7 @@ use crate::Error;
 use crate::batch::ValidBatch;
 use crate::catalog::{Catalog, CatalogCommand, CatalogReply};
 use crate::cluster::{
-    DataDir, MetaCommand, MetaMachine, MetaReply, MetaState, decode_reply, encode_meta,
+    DataDir, MetaCommand, MetaMachine, MetaReply, MetaState, Replica, decode_reply, encode_meta,
 };
 use crate::scan::{TableView, TimeRange};
 use crate::shard::{Budget, Shard};
@@ -40,7 +40,7 @@ pub(super) struct Inner {
     pub(super) options: StoreOptions,
     pub(super) dir: DataDir,
     pub(super) wal: Wal,
-    pub(super) meta_group: Group,
+    pub(super) meta_group: Replica,
     pub(super) meta: Arc<MetaMachine>,
     pub(super) shards: BTreeMap<ShardId, Slot>,
     pub(super) budget: Arc<Budget>,
@@ -74,6 +74,12 @@ impl Inner {
         })
     }
 
+    /// The groups that this node leads.
+    pub(super) fn led(&self) -> impl Iterator<Item = &Group> {
+        let shards = self.running().map(|shard| shard.group());
+        shards.chain([self.meta_group.group()]).filter(|group| group.is_leader())
+    }
+
     /// An error of the metadata group.
     pub(super) fn meta_error(source: quorate_consensus::Error) -> Error {
         Error::Group { shard: "the metadata group".to_owned(), source: Arc::new(source) }
@@ -82,11 +88,11 @@ impl Inner {
     /// Proposes to the metadata group.
     pub(super) async fn propose_meta(&self, command: &MetaCommand) -> Result<MetaReply, Error> {
         let bytes = encode_meta(command)?;
-        let (_, reply) = self
-            .meta_group
-            .propose(bytes, self.options.write_deadline)
-            .await
-            .map_err(Self::meta_error)?;
+        let deadline = self.options.write_deadline;
+        let (at, reply) =
+            self.meta_group.propose(bytes, deadline).await.map_err(Self::meta_error)?;
+        // The leader has applied it; the caller looks at what this node has.
+        self.meta_group.group().wait_applied(at.index, deadline).await.map_err(Self::meta_error)?;
         decode_reply(&reply)
     }
 }
@@ -184,7 +190,7 @@ impl Store {
                 }
                 Ok(reply)
             }
-            MetaReply::Done => Err(Error::Internal("a catalog command had no reply".to_owned())),
+            reply => Err(Error::Internal(format!("a catalog command was answered by {reply:?}"))),
         }
     }
 
@@ -275,7 +281,7 @@ impl Store {
 
     /// Whether every local group has a leader and has caught up.
     pub fn ready(&self) -> bool {
-        self.inner.meta_group.leader().is_some()
+        self.inner.meta_group.group().leader().is_some()
             && self.inner.shards.values().all(|slot| match slot {
                 Slot::Running(shard) => shard.ready(),
                 Slot::Refused(_) => false,

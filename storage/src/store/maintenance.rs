@@ -160,7 +160,9 @@ async fn tend_meta(inner: &Inner) -> Result<(), Error> {
         .await
         .map_err(|e| Error::Internal(format!("a checkpoint panicked: {e}")))??;
     match before {
-        Some(before) => inner.meta_group.snapshot_moved(before).await.map_err(Inner::meta_error),
+        Some(before) => {
+            inner.meta_group.group().snapshot_moved(before).await.map_err(Inner::meta_error)
+        }
         None => Ok(()),
     }
 }

@@ -23,11 +23,13 @@ use tokio_util::task::TaskTracker;
 
 use super::core::{Inner, Slot, Store};
 use super::{ShardId, StoreOptions};
-use crate::cluster::{DataDir, KnownIds, MetaCommand, MetaMachine};
+use crate::cluster::{
+    DataDir, KnownIds, MetaCommand, MetaMachine, Peers, Place, Replica, Use, join,
+};
 use crate::manifest::ManifestStore;
 use crate::shard::{
-    Budget, JobSlots, MemtableLimits, Shard, ShardFiles, ShardMachine, group_of, needs_repair,
-    recover, run_compactions, run_flushes,
+    Budget, Fetcher, JobSlots, MemtableLimits, Shard, ShardFiles, ShardMachine, damaged_segments,
+    group_of, needs_repair, recover, run_compactions, run_flushes,
 };
 use crate::version::SegmentPins;
 use crate::{ColumnId, Error, with_causes};
@@ -40,6 +42,8 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
 const FLUSHES_AT_ONCE: usize = 2;
 /// The one replica of each group on a node of its own.
 const ALONE: ReplicaId = ReplicaId(1);
+/// How often somebody is told what a start waits for.
+const TELL_EVERY: Duration = Duration::from_secs(10);
 
 /// What the groups of a node are started with.
 #[derive(Debug)]
@@ -49,6 +53,8 @@ struct Starting {
     wal: Wal,
     recovery: Recovery,
     transport: Arc<dyn Transport>,
+    /// Its place in a cluster.
+    place: Option<Place>,
     caches: Arc<SegmentCaches>,
     limits: MemtableLimits,
     tasks: TaskTracker,
@@ -67,8 +73,10 @@ async fn blocking<T: Send + 'static>(
 
 /// [`Store::open`].
 pub(super) async fn open(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<Store, Error> {
+    let (dir, place) = find_place(disk, &options).await?;
+    let transport = options.cluster.as_ref().map(|cluster| Arc::clone(&cluster.transport));
     let opened = options.clone();
-    let (dir, wal, recovery) = blocking(move || open_log(disk, &opened)).await?;
+    let (dir, wal, recovery) = blocking(move || open_log(dir, &opened)).await?;
     let full = Arc::new(Notify::new());
     let limits = MemtableLimits {
         budget: Arc::new(Budget::new(options.memory_bytes, Arc::clone(&full))),
@@ -77,7 +85,8 @@ pub(super) async fn open(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<S
     };
     let starting = Arc::new(Starting {
         caches: SegmentCaches::new(options.cache_bytes),
-        transport: MemoryTransport::default().shared(),
+        transport: transport.unwrap_or_else(|| MemoryTransport::default().shared()),
+        place,
         tasks: TaskTracker::new(),
         failure: watch::channel(None).0,
         cancel: CancellationToken::new(),
@@ -87,12 +96,19 @@ pub(super) async fn open(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<S
         wal,
         recovery,
     });
-    let (meta_group, meta) = starting.start_meta().await?;
+    let (meta_group, meta) = match starting.start_meta().await {
+        Ok(started) => started,
+        Err(e) => {
+            starting.stop_answering();
+            return Err(e);
+        }
+    };
     let shards = match starting.start_shards(&meta, &meta_group).await {
         Ok(shards) => shards,
         Err(e) => {
             starting.cancel.cancel();
-            meta_group.stop().await;
+            starting.stop_answering();
+            meta_group.group().stop().await;
             return Err(e);
         }
     };
@@ -123,12 +139,23 @@ pub(super) async fn open(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<S
     Ok(store)
 }
 
-/// Takes the directory and reads the log.
-fn open_log(
+/// Takes the directory, and in a cluster finds the node's place, however long that takes.
+async fn find_place(
     disk: Arc<dyn Disk>,
     options: &StoreOptions,
-) -> Result<(DataDir, Wal, Recovery), Error> {
-    let dir = DataDir::open(Arc::clone(&disk), &options.dir)?;
+) -> Result<(DataDir, Option<Place>), Error> {
+    let usage = if options.cluster.is_some() { Use::Clustered } else { Use::Alone };
+    let root = options.dir.clone();
+    let dir = blocking(move || DataDir::open(disk, &root, usage)).await?;
+    let Some(cluster) = &options.cluster else { return Ok((dir, None)) };
+    let clock = Arc::clone(&options.clock);
+    let place = join(&dir, cluster, options.shards, clock).await?;
+    Ok((dir, Some(place)))
+}
+
+/// Reads the log.
+fn open_log(dir: DataDir, options: &StoreOptions) -> Result<(DataDir, Wal, Recovery), Error> {
+    let disk = Arc::clone(dir.disk());
     let identity = dir.identity();
     let mut log = WalOptions::new(dir.wal(), identity.cluster, identity.node);
     log.segment_bytes = options.wal_segment_bytes;
@@ -174,23 +201,32 @@ impl Starting {
         Ok(None)
     }
 
-    /// Runs a group with one voter, and waits until it leads and has applied what its log held.
+    fn stop_answering(&self) {
+        if let Some(cluster) = &self.options.cluster {
+            cluster.service.stop();
+        }
+    }
+
+    /// This node's replica of every group.
+    fn own(&self) -> ReplicaId {
+        self.place.as_ref().map_or(ALONE, |place| ReplicaId(place.id))
+    }
+
+    /// Runs a replica of a group, and waits until it knows a leader and has applied what its log held.
     async fn start_group(
         &self,
         group: GroupId,
         machine: Arc<dyn StateMachine>,
-    ) -> Result<Group, Error> {
-        let failed = |source| Error::Group {
-            shard: match group.0.checked_sub(1) {
-                None => "the metadata group".to_owned(),
-                Some(shard) => format!("shard {shard}"),
-            },
-            source: Arc::new(source),
+    ) -> Result<Replica, Error> {
+        let name = match group.0.checked_sub(1) {
+            None => "the metadata group".to_owned(),
+            Some(shard) => format!("shard {shard}"),
         };
+        let failed = |source| Error::Group { shard: name.clone(), source: Arc::new(source) };
         let started = Group::start(GroupOptions {
             cluster_name: format!("{:032x}", self.dir.identity().cluster),
             group,
-            replica: ALONE,
+            replica: self.own(),
             log: self.wal.group(group),
             machine,
             transport: Arc::clone(&self.transport),
@@ -198,13 +234,22 @@ impl Starting {
         })
         .await
         .map_err(failed)?;
-        let voters = BTreeMap::from([(ALONE, Node::default())]);
-        let ready = match started.bootstrap(voters).await {
-            Ok(()) => started.wait_ready(REPLAY_DEADLINE).await,
-            Err(e) => Err(e),
+        let peers = self.options.cluster.as_ref().map(|cluster| {
+            cluster.service.add_group(started.clone());
+            Peers::new(Arc::clone(&cluster.transport))
+        });
+        let ready = match &self.place {
+            None => {
+                let voters = BTreeMap::from([(ALONE, Node::default())]);
+                match started.bootstrap(voters).await {
+                    Ok(()) => started.wait_ready(REPLAY_DEADLINE).await,
+                    Err(e) => Err(e),
+                }
+            }
+            Some(place) => self.wait_for_peers(&name, &started, place).await,
         };
         match ready {
-            Ok(()) => Ok(started),
+            Ok(()) => Ok(Replica::new(started, self.own(), peers)),
             Err(e) => {
                 started.stop().await;
                 Err(failed(e))
@@ -212,7 +257,28 @@ impl Starting {
         }
     }
 
-    async fn start_meta(self: &Arc<Self>) -> Result<(Group, Arc<MetaMachine>), Error> {
+    /// Waits as long as it takes: the others may be started tomorrow.
+    async fn wait_for_peers(
+        &self,
+        name: &str,
+        group: &Group,
+        place: &Place,
+    ) -> Result<(), quorate_consensus::Error> {
+        let voters = place.voters();
+        if !voters.is_empty() {
+            group.bootstrap(voters).await?;
+        }
+        loop {
+            match group.wait_ready(TELL_EVERY).await {
+                Err(e) if matches!(e.kind(), quorate_consensus::ErrorKind::Unavailable) => {
+                    tracing::info!("{name} waits for a majority of its replicas: {e}");
+                }
+                ready => return ready,
+            }
+        }
+    }
+
+    async fn start_meta(self: &Arc<Self>) -> Result<(Replica, Arc<MetaMachine>), Error> {
         let group = GroupId(0);
         if let Some(what) = self.log_damage(group).await? {
             return Err(Error::Corrupt(format!(
@@ -230,23 +296,46 @@ impl Starting {
         })
         .await?;
         let machine = Arc::new(machine);
-        let started = self.start_group(group, Arc::<MetaMachine>::clone(&machine)).await?;
-        if machine.state().cluster_key.is_none() {
-            let command =
-                MetaCommand::Bootstrap { cluster_key: rand::random(), shards: self.options.shards };
-            started
-                .propose(crate::cluster::encode_meta(&command)?, self.options.write_deadline)
-                .await
-                .map_err(Inner::meta_error)?;
+        if let Some(cluster) = &self.options.cluster {
+            cluster.service.set_meta(Arc::clone(&machine));
         }
+        let started = self.start_group(group, Arc::<MetaMachine>::clone(&machine)).await?;
+        self.bootstrap(&started, &machine).await?;
         Ok((started, machine))
+    }
+
+    /// The first entries of a cluster, if nobody has made them yet. Every founder may: the first counts.
+    async fn bootstrap(&self, meta: &Replica, machine: &MetaMachine) -> Result<(), Error> {
+        let deadline = self.options.write_deadline;
+        if self.place.is_some() {
+            // What is known here may be old.
+            meta.read_index(deadline).await.map_err(Inner::meta_error)?;
+        }
+        let state = machine.state();
+        let mut commands = Vec::new();
+        if state.cluster_key.is_none() {
+            let shards = self.place.as_ref().map_or(self.options.shards, |place| place.shards);
+            commands.push(MetaCommand::Bootstrap { cluster_key: rand::random(), shards });
+        }
+        if let Some(place) = &self.place
+            && state.nodes.is_empty()
+        {
+            commands.push(MetaCommand::Found(place.founders.clone()));
+        }
+        for command in commands {
+            let bytes = crate::cluster::encode_meta(&command)?;
+            let (at, _) = meta.propose(bytes, deadline).await.map_err(Inner::meta_error)?;
+            let applied = meta.group().wait_applied(at.index, deadline);
+            applied.await.map_err(Inner::meta_error)?;
+        }
+        Ok(())
     }
 
     /// Starts all shards; if one fails for another reason than damage, those that run are stopped again.
     async fn start_shards(
         self: &Arc<Self>,
         meta: &MetaMachine,
-        meta_group: &Group,
+        meta_group: &Replica,
     ) -> Result<BTreeMap<ShardId, Slot>, Error> {
         let slots = JobSlots {
             flushes: Arc::new(Semaphore::new(FLUSHES_AT_ONCE)),
@@ -287,7 +376,7 @@ impl Starting {
     /// would find the rows of another one.
     async fn reserve(
         &self,
-        group: &Group,
+        group: &Replica,
         meta: &MetaMachine,
         shards: &BTreeMap<ShardId, Slot>,
     ) -> Result<(), Error> {
@@ -326,6 +415,9 @@ impl Starting {
             Ok(shard) => Ok(Slot::Running(shard)),
             Err(e) if e.kind() == crate::ErrorKind::Corrupt => {
                 tracing::error!("{}", with_causes(&e));
+                if let Some(cluster) = &self.options.cluster {
+                    cluster.service.refuse_shard(id, with_causes(&e));
+                }
                 Ok(Slot::Refused(with_causes(&e)))
             }
             Err(e) => Err(e),
@@ -342,15 +434,24 @@ impl Starting {
         if let Some(what) = self.log_damage(group).await? {
             return Err(needs_repair(id, self.dir.root(), &what));
         }
-        let (starting, membership) = (Arc::clone(self), membership.clone());
-        let machine = blocking(move || starting.open_machine(id, &membership)).await?;
+        let machine = match self.machine_of(id, membership).await {
+            Err(e) if e.kind() == crate::ErrorKind::Corrupt && self.place.is_some() => {
+                tracing::error!("shard {}: {}", id.0, with_causes(&e));
+                self.repair_files(id).await?;
+                self.machine_of(id, membership).await?
+            }
+            machine => machine?,
+        };
         let machine = Arc::new(machine);
+        if let Some(cluster) = &self.options.cluster {
+            cluster.service.add_shard(Arc::clone(&machine));
+        }
         self.tasks.spawn(run_flushes(Arc::clone(&machine), slots.clone()));
         let started = self.start_group(group, Arc::<ShardMachine>::clone(&machine)).await;
         let started = match (started, machine.stopped()) {
             (Ok(started), None) => started,
             (Ok(started), Some(why)) => {
-                started.stop().await;
+                started.group().stop().await;
                 return Err(needs_repair(id, self.dir.root(), &why));
             }
             (Err(_), Some(why)) => return Err(needs_repair(id, self.dir.root(), &why)),
@@ -368,8 +469,36 @@ impl Starting {
         Ok(shard)
     }
 
-    /// Reads a shard's manifests and opens its segments.
-    fn open_machine(&self, id: ShardId, membership: &Bytes) -> Result<ShardMachine, Error> {
+    async fn machine_of(
+        self: &Arc<Self>,
+        id: ShardId,
+        membership: &Bytes,
+    ) -> Result<ShardMachine, Error> {
+        let (starting, membership) = (Arc::clone(self), membership.clone());
+        blocking(move || starting.open_machine(id, &membership)).await
+    }
+
+    /// Fetches the segments again that the newest manifest names and that cannot be opened.
+    async fn repair_files(self: &Arc<Self>, id: ShardId) -> Result<(), Error> {
+        let starting = Arc::clone(self);
+        let (files, damaged) = blocking(move || {
+            let files = starting.shard_files(id)?;
+            let damaged = damaged_segments(&files)?;
+            Ok((files, damaged))
+        })
+        .await?;
+        let Some(fetcher) = &files.fetcher else { return Ok(()) };
+        for meta in damaged {
+            fetcher
+                .fetch_again(id, &files, &meta)
+                .await
+                .map_err(|e| needs_repair(id, self.dir.root(), &with_causes(&e)))?;
+            tracing::warn!("shard {}: a damaged segment was fetched again", id.0);
+        }
+        Ok(())
+    }
+
+    fn shard_files(&self, id: ShardId) -> Result<ShardFiles, Error> {
         let disk = Arc::clone(self.dir.disk());
         let segments = self.dir.segments(id);
         disk.create_dir_all(&segments).map_err(|source| Error::Io {
@@ -377,14 +506,23 @@ impl Starting {
             path: segments.clone(),
             source,
         })?;
-        let files = ShardFiles {
+        Ok(ShardFiles {
             root: self.dir.root().to_path_buf(),
             manifests: ManifestStore::open(Arc::clone(&disk), &self.dir.manifests(id))?,
             caches: Arc::clone(&self.caches),
             pins: SegmentPins::new(),
             disk,
             segments,
-        };
+            fetcher: self.options.cluster.as_ref().map(|cluster| {
+                let peers = Peers::new(Arc::clone(&cluster.transport));
+                Fetcher::new(peers, Arc::clone(&cluster.service))
+            }),
+        })
+    }
+
+    /// Reads a shard's manifests and opens its segments.
+    fn open_machine(&self, id: ShardId, membership: &Bytes) -> Result<ShardMachine, Error> {
+        let files = self.shard_files(id)?;
         let purged = self.recovery.groups.get(&group_of(id)).and_then(|g| g.purged);
         let accept_loss = self.options.accept_loss.then_some(membership);
         let recovered = recover(id, &files, purged, accept_loss)?;
@@ -394,17 +532,36 @@ impl Starting {
 
 /// [`Store::close`].
 pub(super) async fn close(inner: &Arc<Inner>) -> Result<(), Error> {
+    if inner.options.cluster.is_some() {
+        join_all(inner.led().map(hand_over)).await;
+    }
     inner.stop_tasks();
     inner.tasks.close();
     if timeout(CLOSE_DEADLINE, inner.tasks.wait()).await.is_err() {
         tracing::warn!("background work did not stop within {CLOSE_DEADLINE:?}");
     }
     join_all(inner.running().map(|shard| shard.group().stop())).await;
-    inner.meta_group.stop().await;
+    inner.meta_group.group().stop().await;
+    if let Some(cluster) = &inner.options.cluster {
+        cluster.service.stop();
+    }
     let wal = inner.wal.clone();
     blocking(move || Ok(wal.close()?)).await?;
     inner.dir.release();
     Ok(())
+}
+
+/// Hands leadership to the voter whose log is the most complete, so that nobody has to notice that the leader is gone.
+async fn hand_over(group: &Group) {
+    let status = group.status();
+    let others = status
+        .matched
+        .iter()
+        .filter(|(id, _)| **id != status.replica && status.voters.contains_key(*id));
+    let Some((to, _)) = others.max_by_key(|(_, at)| at.index) else { return };
+    if let Err(e) = group.transfer_leader(*to).await {
+        tracing::warn!("group {} is not handed over: {e}", status.group.0);
+    }
 }
 
 impl Store {

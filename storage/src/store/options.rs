@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use quorate_wal::{Clock, SystemClock};
 
+use crate::cluster::ClusterOptions;
+
 /// Settings of the store.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
@@ -31,6 +33,8 @@ pub struct StoreOptions {
     pub clock: Arc<dyn Clock>,
     /// Damaged log entries are given up, with a record of what went (`quorate repair --accept-loss`).
     pub accept_loss: bool,
+    /// The cluster that the node belongs to, or waits for; without it, a node of its own.
+    pub cluster: Option<ClusterOptions>,
 }
 
 impl StoreOptions {
@@ -48,6 +52,7 @@ impl StoreOptions {
             memory_bytes: 1 << 30,
             clock: Arc::new(SystemClock::new()),
             accept_loss: false,
+            cluster: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests unwrap as tests do")]
 
 mod basics;
+mod cluster;
 mod crash;
 mod damage;
 mod limits;

@@ -50,7 +50,7 @@ pub(crate) struct Cluster {
 }
 
 pub(crate) fn node(id: u64) -> Node {
-    Node { node: id, addr: format!("memory:{id}") }
+    Node { node: id, name: format!("n{id}"), addr: format!("memory:{id}") }
 }
 
 pub(crate) fn nodes(ids: impl IntoIterator<Item = u64>) -> BTreeMap<ReplicaId, Node> {

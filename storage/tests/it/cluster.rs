@@ -1,0 +1,319 @@
+//! Three nodes in one process, over links that can be cut.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_consensus::{MemoryTransport, ReplicaId};
+use quorate_storage::catalog::TableOptions;
+use quorate_storage::cluster::{ClusterOptions, NodeService};
+use quorate_storage::scan::TimeRange;
+use quorate_storage::{ErrorKind, ReadLevel, Store, StoreOptions, WriteLevel, WriteOptions};
+use quorate_wal::RealDisk;
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use crate::support::{DAY, Rows, cpu, create_cpu, expect, keyed, read, rows, valid, write};
+
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A cluster that nodes join, leave and come back to.
+struct Cluster {
+    transport: MemoryTransport,
+    nodes: Vec<Node>,
+}
+
+struct Node {
+    name: String,
+    dir: TempDir,
+    service: Arc<NodeService>,
+    store: Option<Store>,
+}
+
+fn addr(name: &str) -> String {
+    format!("memory:{name}")
+}
+
+impl Cluster {
+    fn empty() -> Self {
+        Self { transport: MemoryTransport::default(), nodes: Vec::new() }
+    }
+
+    /// `n1` to `n<count>`, formed.
+    async fn start(count: usize) -> Self {
+        let mut cluster = Self::empty();
+        for n in 1..=count {
+            cluster.add(&format!("n{n}"));
+        }
+        let opening: Vec<_> = (0..count).map(|n| cluster.open(n, count)).collect();
+        let opened = futures::future::join_all(opening).await;
+        for (node, store) in cluster.nodes.iter_mut().zip(opened) {
+            node.store = Some(store);
+        }
+        cluster
+    }
+
+    fn add(&mut self, name: &str) {
+        self.nodes.push(Node {
+            name: name.to_owned(),
+            dir: tempfile::tempdir().unwrap(),
+            service: Arc::default(),
+            store: None,
+        });
+    }
+
+    /// Opens a node's store; ready on return.
+    fn open(&self, n: usize, expect: usize) -> impl Future<Output = Store> + use<> {
+        let node = &self.nodes[n];
+        let service = Arc::clone(&node.service);
+        self.transport.register_node(&addr(&node.name), Arc::<NodeService>::clone(&service));
+        let options = StoreOptions {
+            shards: 2,
+            wal_segment_bytes: 1 << 20,
+            cluster: Some(ClusterOptions {
+                name: node.name.clone(),
+                addr: addr(&node.name),
+                seeds: vec![addr("n1"), addr("n2")],
+                expect: u32::try_from(expect).unwrap(),
+                transport: self.transport.of(Arc::<NodeService>::clone(&service)).shared(),
+                service,
+            }),
+            ..StoreOptions::new(node.dir.path())
+        };
+        async move {
+            tokio::time::timeout(PATIENCE, Store::open(RealDisk::shared(), options))
+                .await
+                .expect("the node starts")
+                .unwrap()
+        }
+    }
+
+    fn store(&self, n: usize) -> &Store {
+        self.nodes[n].store.as_ref().unwrap()
+    }
+
+    async fn stop(&mut self, n: usize) {
+        self.nodes[n].store.take().unwrap().close().await.unwrap();
+        self.transport.unregister_node(&addr(&self.nodes[n].name));
+    }
+
+    async fn restart(&mut self, n: usize) {
+        let count = self.nodes.len();
+        let store = self.open(n, count).await;
+        self.nodes[n].store = Some(store);
+    }
+
+    /// Cuts (or mends) all links of a node.
+    fn isolate(&self, n: usize, cut: bool) {
+        let own = id(n);
+        for other in (0..self.nodes.len()).filter(|other| *other != n) {
+            self.transport.cut(own, id(other), cut);
+            self.transport.cut(id(other), own, cut);
+        }
+    }
+
+    /// The rows that a node holds itself.
+    async fn local(&self, n: usize) -> Rows {
+        let store = self.store(n);
+        let view = store.view(cpu(store).id, TimeRange::ALL, &ReadLevel::Local).await.unwrap();
+        rows(&view).unwrap()
+    }
+
+    /// Waits until every node holds these rows itself.
+    async fn converge(&self, expected: &Rows) {
+        for n in 0..self.nodes.len() {
+            let deadline = Instant::now() + PATIENCE;
+            while self.local(n).await != *expected {
+                assert!(Instant::now() < deadline, "{} does not catch up", self.nodes[n].name);
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+
+    async fn close(mut self) {
+        for n in 0..self.nodes.len() {
+            if self.nodes[n].store.is_some() {
+                self.stop(n).await;
+            }
+        }
+    }
+}
+
+/// Nodes are numbered by name.
+fn id(n: usize) -> ReplicaId {
+    ReplicaId(n as u64 + 1)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_node_takes_any_write_and_any_read() {
+    let cluster = Cluster::start(3).await;
+    create_cpu(cluster.store(1), TableOptions::default()).await;
+    let mut all = Vec::new();
+    for n in 0..3 {
+        let store = cluster.store(n);
+        store.catalog_linearizable().await.unwrap();
+        let day = i64::try_from(n).unwrap() * DAY;
+        let rows = [("a", day, 1.0), ("b", day + 5, 2.0)];
+        write(store, &rows).await.unwrap();
+        all.extend(rows);
+        for reader in 0..3 {
+            assert_eq!(read(cluster.store(reader)).await, expect(&all), "written at {n}");
+        }
+    }
+    cluster.converge(&expect(&all)).await;
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_minority_that_is_cut_off_neither_stops_writes_nor_answers_wrongly() {
+    let cluster = Cluster::start(3).await;
+    create_cpu(cluster.store(0), TableOptions::default()).await;
+    let mut all = vec![("a", 0, 1.0)];
+    write(cluster.store(0), &all).await.unwrap();
+    cluster.converge(&expect(&all)).await;
+    for n in 0..3 {
+        cluster.isolate(n, true);
+        let time = i64::try_from(n).unwrap() + 1;
+        let other = cluster.store((n + 1) % 3);
+        let rows = [("a", time, 1.0), ("b", time * DAY, 1.0)];
+        let written = loop {
+            match write(other, &rows).await {
+                // Handed to a leader that was cut off meanwhile: written again, which changes nothing.
+                Err(e) if e.kind() == ErrorKind::Unknown => {}
+                written => break written,
+            }
+        };
+        written.unwrap();
+        all.extend(rows);
+        let alone = cluster.store(n);
+        let options =
+            WriteOptions { deadline: Some(Duration::from_secs(1)), ..WriteOptions::default() };
+        alone.write(valid(alone, &[("never", 9, 9.0)]), &options).await.unwrap_err();
+        cluster.isolate(n, false);
+        // What a leader that was cut off has taken goes when it hears of the entries that were committed instead.
+        assert_eq!(read(cluster.store(n)).await, expect(&all));
+        assert_eq!(read(other).await, expect(&all));
+    }
+    cluster.converge(&expect(&all)).await;
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_away_for_long_takes_the_leaders_manifest() {
+    let mut cluster = Cluster::start(3).await;
+    create_cpu(cluster.store(0), TableOptions::default()).await;
+    let mut all = vec![("a", 0, 1.0)];
+    write(cluster.store(0), &all).await.unwrap();
+    cluster.converge(&expect(&all)).await;
+    cluster.stop(2).await;
+    // Log that manifests cover goes: what the node missed is in files only.
+    for round in 1..6 {
+        let rows = [("a", round, 1.0), ("b", round * DAY, 1.0), ("c", (round + 50) * DAY, 2.0)];
+        write(cluster.store(0), &rows).await.unwrap();
+        all.extend(rows);
+        cluster.store(0).flush().await.unwrap();
+        cluster.store(1).flush().await.unwrap();
+    }
+    cluster.store(0).compact().await.unwrap();
+    let purged = || {
+        let shards = cluster.store(0).status().shards;
+        shards.iter().all(|s| s.group.purged.is_some_and(|at| at.index > 5))
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while !purged() {
+        assert!(Instant::now() < deadline, "the log is not purged");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    cluster.restart(2).await;
+    cluster.converge(&expect(&all)).await;
+    assert_eq!(read(cluster.store(2)).await, expect(&all));
+    // What it took is durable.
+    cluster.stop(2).await;
+    cluster.restart(2).await;
+    write(cluster.store(2), &[("d", 1, 1.0)]).await.unwrap();
+    all.push(("d", 1, 1.0));
+    cluster.converge(&expect(&all)).await;
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_whole_cluster_restarts() {
+    let mut cluster = Cluster::start(3).await;
+    create_cpu(cluster.store(0), TableOptions::default()).await;
+    let all = [("a", 0, 1.0), ("b", DAY, 2.0)];
+    let first = cluster.store(0).write(valid(cluster.store(0), &all), &keyed("k", 1)).await;
+    let first = first.unwrap();
+    for n in 0..3 {
+        cluster.stop(n).await;
+    }
+    let opening: Vec<_> = (0..3).map(|n| cluster.open(n, 3)).collect();
+    let opened = futures::future::join_all(opening).await;
+    for (node, store) in cluster.nodes.iter_mut().zip(opened) {
+        node.store = Some(store);
+    }
+    assert_eq!(read(cluster.store(1)).await, expect(&all));
+    // A repeat at another node finds what the first did.
+    let store = cluster.store(2);
+    let again = store.write(valid(store, &all), &keyed("k", 1)).await.unwrap();
+    assert!(again.shards.iter().all(|s| s.duplicate));
+    let places = |r: &quorate_storage::WriteReceipt| {
+        r.shards.iter().map(|s| (s.shard, s.index)).collect::<Vec<_>>()
+    };
+    assert_eq!(places(&again), places(&first));
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_means_every_voter_and_says_so_when_one_is_down() {
+    let mut cluster = Cluster::start(3).await;
+    create_cpu(cluster.store(0), TableOptions::default()).await;
+    let store = cluster.store(1);
+    store.catalog_linearizable().await.unwrap();
+    let all = WriteOptions { level: WriteLevel::All, ..WriteOptions::default() };
+    store.write(valid(store, &[("a", 1, 1.0)]), &all).await.unwrap();
+    cluster.stop(2).await;
+    let store = cluster.store(1);
+    let soon = WriteOptions { deadline: Some(Duration::from_secs(3)), ..all };
+    let error = store.write(valid(store, &[("a", 2, 1.0)]), &soon).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unknown, "{error}");
+    assert_eq!(read(store).await, expect(&[("a", 1, 1.0), ("a", 2, 1.0)]), "it is committed");
+    cluster.close().await;
+}
+
+/// Every region of a file: its head, its blocks, its directory, its footer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_that_cannot_be_opened_is_fetched_from_another_replica() {
+    let mut cluster = Cluster::start(3).await;
+    create_cpu(cluster.store(0), TableOptions::default()).await;
+    let many: Vec<_> = (0..50_000).map(|n| ("a", n, 1.0)).collect();
+    write(cluster.store(0), &many).await.unwrap();
+    for n in 0..3 {
+        cluster.store(n).flush().await.unwrap();
+    }
+    cluster.stop(1).await;
+    let files = segment_files(cluster.nodes[1].dir.path());
+    assert!(!files.is_empty());
+    for file in &files {
+        let mut bytes = std::fs::read(file).unwrap();
+        let last = bytes.len() - 5;
+        bytes[last] ^= 0x10;
+        std::fs::write(file, bytes).unwrap();
+    }
+    cluster.restart(1).await;
+    assert_eq!(cluster.local(1).await, expect(&many));
+    cluster.stop(1).await;
+    for file in &files {
+        std::fs::remove_file(file).unwrap();
+    }
+    cluster.restart(1).await;
+    cluster.converge(&expect(&many)).await;
+    cluster.close().await;
+}
+
+fn segment_files(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for shard in std::fs::read_dir(dir.join("shards")).unwrap() {
+        let segments = shard.unwrap().path().join("segments");
+        files.extend(std::fs::read_dir(segments).unwrap().map(|file| file.unwrap().path()));
+    }
+    files
+}
