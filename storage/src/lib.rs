@@ -19,6 +19,7 @@ pub use error::{Error, ErrorKind, with_causes};
 pub use quorate_segment::{ColumnId, ColumnKind, FieldType, SeriesKey, TableId};
 pub use quorate_wal::{Disk, GroupId, LogPosition};
 pub use store::{
-    Delete, ReadLevel, SegmentStatus, SeriesSelection, ShardId, ShardReceipt, ShardStatus, Store,
-    StoreOptions, StoreStatus, TableStatus, WriteLevel, WriteOptions, WriteReceipt,
+    ClusterStatus, Delete, KeyedReceipt, NodeStatus, ReadLevel, ScrubStatus, SegmentStatus,
+    SeriesSelection, ShardId, ShardReceipt, ShardStatus, Store, StoreOptions, StoreStatus,
+    TableStatus, WriteLevel, WriteOptions, WriteReceipt,
 };

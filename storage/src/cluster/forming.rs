@@ -27,8 +27,9 @@ const EVERY: Duration = Duration::from_millis(100);
 const ASK_DEADLINE: Duration = Duration::from_secs(2);
 /// A node counts while it answered within this.
 const FRESH: Duration = Duration::from_secs(3);
-/// How often somebody who waits is told for what.
+/// How often somebody who waits is told for what, and how long it takes until the first time.
 const TELL_EVERY: Duration = Duration::from_secs(10);
+const TELL_FIRST: Duration = Duration::from_secs(2);
 
 /// What is known of a node that belongs to no cluster.
 #[derive(Clone, Debug)]
@@ -56,7 +57,9 @@ pub(crate) fn hear(
                 ));
             }
         }
-        Some(heard) if directly => *heard = Heard { hello, at: Some(now) },
+        Some(heard) if directly || heard.hello.disk != hello.disk && !fresh(heard.at) => {
+            *heard = Heard { hello, at: directly.then_some(now) };
+        }
         Some(_) => {}
         None => {
             let name = hello.name.clone();
@@ -130,7 +133,8 @@ pub(crate) async fn join(
         return Ok(place);
     }
     let peers = Peers::new(Arc::clone(&options.transport));
-    let mut told = None;
+    // What is wrong in the first moments rights itself.
+    let mut told = Instant::now() - TELL_EVERY + TELL_FIRST;
     loop {
         let (found, trouble) = ask_all(&own, options, service, &peers).await;
         let (cluster, place, waits_for) = match found {
@@ -150,8 +154,8 @@ pub(crate) async fn join(
             tracing::info!("node {} has place {} in cluster {cluster:032x}", own.name, place.id);
             return Ok(place);
         }
-        if told.is_none_or(|at: Instant| at.elapsed() >= TELL_EVERY) {
-            told = Some(Instant::now());
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
             tracing::info!("waiting for a cluster: {waits_for}");
             for trouble in trouble {
                 tracing::warn!("{trouble}");

@@ -27,9 +27,10 @@ pub use service::NodeService;
 pub(crate) use data_dir::{DataDir, Use, read_file, write_file};
 pub(crate) use forming::join;
 pub(crate) use meta::{
-    KnownIds, MetaCommand, MetaMachine, MetaReply, MetaState, decode_reply, encode as encode_meta,
+    KnownIds, MetaCommand, MetaMachine, MetaReply, MetaState, NodeRecord, decode_reply,
+    encode as encode_meta,
 };
 pub(crate) use place::Place;
 pub(crate) use replica::{Peers, Replica};
 pub(crate) use routing::Routing;
-pub(crate) use wire::{PeerReply, PeerRequest};
+pub(crate) use wire::{Hello, PeerReply, PeerRequest};

@@ -12,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use quorate_consensus::{Group, GroupId, Message, PeerIdentity, Receiver};
+use tokio::sync::watch;
 
 use super::place::{Member, Place};
 use super::replica::wait_for_all;
@@ -28,6 +29,8 @@ pub(crate) const PIECE_BYTES_MAX: u64 = 4 << 20;
 #[derive(Default)]
 pub struct NodeService {
     state: RwLock<State>,
+    /// Whether the node has begun to look for its cluster.
+    introduced: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -60,6 +63,14 @@ impl NodeService {
     /// The node begins to look for its cluster.
     pub(crate) fn introduce(&self, own: Hello, clock: Arc<dyn quorate_wal::Clock>) {
         *self.state.write() = State { own: Some(own), clock: Some(clock), ..State::default() };
+        self.introduced.send_replace(true);
+    }
+
+    /// Resolves once the data directory is this process's and the node looks for its cluster.
+    pub async fn introduced(&self) {
+        let mut introduced = self.introduced.subscribe();
+        // The sender lives as long as this.
+        let _ = introduced.wait_for(|introduced| *introduced).await;
     }
 
     /// The node belongs to a cluster.
@@ -67,6 +78,7 @@ impl NodeService {
         let mut state = self.state.write();
         state.cluster = cluster;
         state.place = Some(place.clone());
+        state.known.clear();
         if let Some(own) = &mut state.own {
             own.cluster = Some(cluster);
         }
@@ -100,6 +112,16 @@ impl NodeService {
     /// Nodes without a cluster that were heard of.
     pub(crate) fn heard(&self) -> BTreeMap<String, forming::Heard> {
         self.state.read().known.clone()
+    }
+
+    /// Nodes without a cluster that were heard of, as they introduced themselves.
+    pub(crate) fn waiting(&self) -> Vec<Hello> {
+        self.state.read().known.values().map(|heard| heard.hello.clone()).collect()
+    }
+
+    /// How this node introduces itself.
+    pub(crate) fn own_hello(&self) -> Option<Hello> {
+        self.state.read().own.clone()
     }
 
     /// Notes what a node says of itself.

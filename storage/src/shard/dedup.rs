@@ -76,6 +76,13 @@ impl DedupWindow {
         }
     }
 
+    /// What is known of a key: its chunks and what became of them.
+    pub(crate) fn of_key(&self, key: &str) -> Vec<(u32, StoredResult)> {
+        let key: Arc<str> = key.into();
+        let chunks = self.results.range((Arc::clone(&key), 0)..=(key, u32::MAX));
+        chunks.map(|((_, chunk), (_, result))| (*chunk, (**result).clone())).collect()
+    }
+
     /// Keeps the result of a key that was new.
     pub(crate) fn keep(&mut self, key: &WriteKey, time: i64, result: StoredResult) {
         let result = Arc::new(result);
@@ -181,6 +188,9 @@ mod tests {
         assert_eq!(window.find(&key("a", 2)), Known::Other);
         let chunk = WriteKey { chunk: 1, ..key("a", 2) };
         assert_eq!(window.find(&chunk), Known::New, "another chunk is another write");
+        window.keep(&chunk, 0, result(6));
+        window.keep(&key("aa", 1), 0, result(7));
+        assert_eq!(window.of_key("a"), [(0, result(5)), (1, result(6))]);
     }
 
     #[test]

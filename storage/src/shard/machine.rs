@@ -26,6 +26,7 @@ use super::budget::Budget;
 use super::command::{Command, Reply, decode};
 use super::fetch::Fetcher;
 use super::jobs::{Made, content_of};
+use super::scrub::ScrubStatus;
 use super::state::{Effect, PendingFlush, ShardState};
 use crate::batch::RowBatch;
 use crate::manifest::{Manifest, ManifestStore, ShardRecord};
@@ -127,6 +128,8 @@ pub(crate) struct ShardMachine {
     pub(crate) cancelled: Arc<AtomicBool>,
     /// What jobs made and nobody agreed on yet.
     pub(crate) to_verify: Mutex<Vec<Made>>,
+    /// How the latest scrub stands.
+    scrub: Mutex<ScrubStatus>,
     /// Serialises the writing of manifests.
     writing: Mutex<()>,
     /// Files of a Raft snapshot that waits to be installed.
@@ -173,6 +176,7 @@ impl ShardMachine {
             failing: AtomicBool::new(false),
             cancelled: Arc::default(),
             to_verify: Mutex::default(),
+            scrub: Mutex::new(ScrubStatus::of(shard)),
             writing: Mutex::default(),
             prepared: Mutex::default(),
             stopped: Mutex::new(None),
@@ -221,6 +225,26 @@ impl ShardMachine {
     /// Opens a segment that a job made. Blocks on the disk.
     pub(crate) fn open_segment(&self, segment: &LiveSegment) -> Result<Arc<OpenSegment>, Error> {
         open_segment(&self.files, segment)
+    }
+
+    /// How the latest scrub stands.
+    pub(crate) fn scrub_status(&self) -> ScrubStatus {
+        self.scrub.lock().clone()
+    }
+
+    /// Notes how the scrub goes on.
+    pub(crate) fn scrubbed(&self, note: impl FnOnce(&mut ScrubStatus)) {
+        note(&mut self.scrub.lock());
+    }
+
+    /// Opens a segment's file anew, which was replaced; from here on reads use it. Blocks on the disk.
+    pub(crate) fn reopen(&self, segment: &LiveSegment) -> Result<(), Error> {
+        let open = open_segment(&self.files, segment)?;
+        let mut live = self.live.lock();
+        if let Some(file) = live.files.get_mut(&segment.meta.file_hash) {
+            *file = open;
+        }
+        Ok(())
     }
 
     /// Whether a job made the same here as there; `None` if it is not done.

@@ -15,6 +15,7 @@ mod machine;
 mod proposer;
 mod recover;
 mod replica;
+mod scrub;
 mod state;
 
 pub(crate) use budget::Budget;
@@ -29,3 +30,5 @@ pub(crate) use machine::{MemtableLimits, ShardFiles, ShardMachine};
 pub(crate) use proposer::Submission;
 pub(crate) use recover::{damaged_segments, needs_repair, recover};
 pub(crate) use replica::{Shard, group_of};
+pub use scrub::ScrubStatus;
+pub(crate) use scrub::scrub;

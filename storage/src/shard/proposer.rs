@@ -32,7 +32,7 @@ const ENTRIES_IN_FLIGHT: usize = 2;
 const QUEUE_LEN: usize = 4_096;
 
 /// One client's write to one shard.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Submission {
     /// What goes into the entry.
     pub(crate) item: WriteItem,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use quorate_consensus::Group;
+use quorate_consensus::{Group, ReplicaId};
 use quorate_segment::TableId;
 use quorate_wal::{Disk, Wal};
 use tokio::sync::{Notify, watch};
@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Delete, ReadLevel, SegmentStatus, ShardId, StoreOptions, StoreStatus, TableStatus,
-    WriteOptions, WriteReceipt,
+    Delete, KeyedReceipt, ReadLevel, SegmentStatus, ShardId, StoreOptions, StoreStatus,
+    TableStatus, WriteOptions, WriteReceipt,
 };
 use crate::Error;
 use crate::batch::ValidBatch;
@@ -40,6 +40,8 @@ pub(super) struct Inner {
     pub(super) options: StoreOptions,
     pub(super) dir: DataDir,
     pub(super) wal: Wal,
+    /// This node's replica of every group.
+    pub(super) own: ReplicaId,
     pub(super) meta_group: Replica,
     pub(super) meta: Arc<MetaMachine>,
     pub(super) shards: BTreeMap<ShardId, Slot>,
@@ -215,6 +217,11 @@ impl Store {
     /// The time of a keyed request whose rows have none: `proposed` the first time, the same one ever after.
     pub async fn time_of_key(&self, key: &str, proposed: i64) -> Result<i64, Error> {
         super::write::time_of_key(self, key, proposed).await
+    }
+
+    /// What is committed under an idempotency key, in all shards, as of now.
+    pub async fn key_status(&self, key: &str) -> Result<Vec<KeyedReceipt>, Error> {
+        super::write::key_status(self, key).await
     }
 
     /// Deletes by time range and series. `rejected` of the receipt counts nothing; rows deleted are not counted.

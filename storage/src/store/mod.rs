@@ -7,15 +7,18 @@ mod core;
 mod maintenance;
 mod open;
 mod options;
+mod placement;
 mod read;
 mod receipt;
+mod scrub;
 mod status;
 mod write;
 
 pub use self::core::Store;
+pub use crate::shard::ScrubStatus;
 pub use options::StoreOptions;
 pub use receipt::{
-    Delete, ReadLevel, SeriesSelection, ShardId, ShardReceipt, WriteLevel, WriteOptions,
-    WriteReceipt,
+    Delete, KeyedReceipt, ReadLevel, SeriesSelection, ShardId, ShardReceipt, WriteLevel,
+    WriteOptions, WriteReceipt,
 };
-pub use status::{SegmentStatus, ShardStatus, StoreStatus, TableStatus};
+pub use status::{ClusterStatus, NodeStatus, SegmentStatus, ShardStatus, StoreStatus, TableStatus};

@@ -22,9 +22,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::core::{Inner, Slot, Store};
-use super::{ShardId, StoreOptions};
+use super::{ShardId, StoreOptions, placement};
 use crate::cluster::{
-    DataDir, KnownIds, MetaCommand, MetaMachine, Peers, Place, Replica, Use, join,
+    DataDir, KnownIds, MetaCommand, MetaMachine, PeerRequest, Peers, Place, Replica, Use, join,
 };
 use crate::manifest::ManifestStore;
 use crate::shard::{
@@ -40,10 +40,12 @@ const REPLAY_DEADLINE: Duration = Duration::from_mins(10);
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
 /// Flushes at once, on all shards.
 const FLUSHES_AT_ONCE: usize = 2;
+/// How long a node may take to say whether it knows this one.
+const ASK_DEADLINE: Duration = Duration::from_secs(1);
 /// The one replica of each group on a node of its own.
 const ALONE: ReplicaId = ReplicaId(1);
-/// How often somebody is told what a start waits for.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+/// How often a start that waits for others tells for what, and asks whether they still know it.
+const TELL_EVERY: Duration = Duration::from_secs(3);
 
 /// What the groups of a node are started with.
 #[derive(Debug)]
@@ -112,6 +114,7 @@ pub(super) async fn open(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<S
             return Err(e);
         }
     };
+    let own = starting.own();
     let starting = Arc::try_unwrap(starting)
         .map_err(|_| Error::Internal("a start-up task outlived the start".to_owned()))?;
     let Starting { options, dir, wal, limits, tasks, failure, cancel, .. } = starting;
@@ -123,6 +126,7 @@ pub(super) async fn open(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<S
         options,
         dir,
         wal,
+        own,
         meta_group,
         meta,
         shards,
@@ -136,6 +140,8 @@ pub(super) async fn open(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<S
     let store = Store { inner: Arc::new(inner) };
     store.tell_dropped(Duration::from_secs(10)).await;
     super::maintenance::start(&store);
+    placement::start(&store);
+    super::scrub::start(&store);
     Ok(store)
 }
 
@@ -246,7 +252,14 @@ impl Starting {
                     Err(e) => Err(e),
                 }
             }
-            Some(place) => self.wait_for_peers(&name, &started, place).await,
+            Some(place) => match self.wait_for_peers(&name, &started, place).await {
+                Ok(None) => Ok(()),
+                Ok(Some(refused)) => {
+                    started.stop().await;
+                    return Err(refused);
+                }
+                Err(e) => Err(e),
+            },
         };
         match ready {
             Ok(()) => Ok(Replica::new(started, self.own(), peers)),
@@ -257,13 +270,14 @@ impl Starting {
         }
     }
 
-    /// Waits as long as it takes: the others may be started tomorrow.
+    /// Waits as long as it takes: the others may be started tomorrow. An error of the store means that they do not take
+    /// this node for one of theirs.
     async fn wait_for_peers(
         &self,
         name: &str,
         group: &Group,
         place: &Place,
-    ) -> Result<(), quorate_consensus::Error> {
+    ) -> Result<Option<Error>, quorate_consensus::Error> {
         let voters = place.voters();
         if !voters.is_empty() {
             group.bootstrap(voters).await?;
@@ -272,10 +286,35 @@ impl Starting {
             match group.wait_ready(TELL_EVERY).await {
                 Err(e) if matches!(e.kind(), quorate_consensus::ErrorKind::Unavailable) => {
                     tracing::info!("{name} waits for a majority of its replicas: {e}");
+                    if let Some(refused) = self.refused_by_peers(place).await {
+                        return Ok(Some(refused));
+                    }
                 }
-                ready => return ready,
+                ready => return ready.map(|()| None),
             }
         }
+    }
+
+    /// Asks the members that this node knows; a majority that refuses to talk to it is right.
+    async fn refused_by_peers(&self, place: &Place) -> Option<Error> {
+        let cluster = self.options.cluster.as_ref()?;
+        let peers = Peers::new(Arc::clone(&cluster.transport));
+        let others = place.members.iter().filter(|m| m.id != place.id);
+        let asked = others.map(|member| {
+            let peers = peers.clone();
+            async move {
+                let node = member.node();
+                let asking = peers.ask(&node, &PeerRequest::Report, &[], ASK_DEADLINE);
+                asking.await.err().filter(|e| e.kind() == std::io::ErrorKind::PermissionDenied)
+            }
+        });
+        let refusals: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
+        let first = refusals.first()?;
+        (refusals.len() > place.members.len() / 2 || refusals.len() + 1 == place.members.len())
+            .then(|| Error::DataDir {
+                path: self.dir.root().to_path_buf(),
+                what: format!("is not taken by the cluster: {first}"),
+            })
     }
 
     async fn start_meta(self: &Arc<Self>) -> Result<(Replica, Arc<MetaMachine>), Error> {
@@ -532,8 +571,10 @@ impl Starting {
 
 /// [`Store::close`].
 pub(super) async fn close(inner: &Arc<Inner>) -> Result<(), Error> {
-    if inner.options.cluster.is_some() {
-        join_all(inner.led().map(hand_over)).await;
+    if let Some(cluster) = &inner.options.cluster {
+        join_all(inner.led().map(|group| placement::hand_over_to_any(cluster, group))).await;
+        // From here on peers are told that no replica runs here.
+        cluster.service.stop();
     }
     inner.stop_tasks();
     inner.tasks.close();
@@ -542,26 +583,10 @@ pub(super) async fn close(inner: &Arc<Inner>) -> Result<(), Error> {
     }
     join_all(inner.running().map(|shard| shard.group().stop())).await;
     inner.meta_group.group().stop().await;
-    if let Some(cluster) = &inner.options.cluster {
-        cluster.service.stop();
-    }
     let wal = inner.wal.clone();
     blocking(move || Ok(wal.close()?)).await?;
     inner.dir.release();
     Ok(())
-}
-
-/// Hands leadership to the voter whose log is the most complete, so that nobody has to notice that the leader is gone.
-async fn hand_over(group: &Group) {
-    let status = group.status();
-    let others = status
-        .matched
-        .iter()
-        .filter(|(id, _)| **id != status.replica && status.voters.contains_key(*id));
-    let Some((to, _)) = others.max_by_key(|(_, at)| at.index) else { return };
-    if let Err(e) = group.transfer_leader(*to).await {
-        tracing::warn!("group {} is not handed over: {e}", status.group.0);
-    }
 }
 
 impl Store {

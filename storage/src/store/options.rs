@@ -33,6 +33,10 @@ pub struct StoreOptions {
     pub clock: Arc<dyn Clock>,
     /// Damaged log entries are given up, with a record of what went (`quorate repair --accept-loss`).
     pub accept_loss: bool,
+    /// Time between two passes over all segments that look for damage.
+    pub scrub_every: Duration,
+    /// Bytes per second that such a pass reads at most.
+    pub scrub_bytes_per_second: u64,
     /// The cluster that the node belongs to, or waits for; without it, a node of its own.
     pub cluster: Option<ClusterOptions>,
 }
@@ -52,6 +56,8 @@ impl StoreOptions {
             memory_bytes: 1 << 30,
             clock: Arc::new(SystemClock::new()),
             accept_loss: false,
+            scrub_every: Duration::from_hours(24),
+            scrub_bytes_per_second: 32 << 20,
             cluster: None,
         }
     }

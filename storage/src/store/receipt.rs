@@ -8,6 +8,15 @@ use serde::{Deserialize, Serialize};
 use crate::TableId;
 use crate::scan::{SeriesFilter, TimeRange};
 
+/// What is committed under an idempotency key in one shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyedReceipt {
+    /// The chunk of the request.
+    pub chunk: u32,
+    /// Where it stands, and what it did. The shard that owns the key may have an entry without rows.
+    pub receipt: ShardReceipt,
+}
+
 /// A shard; Raft group `shard + 1` of the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ShardId(pub u32);

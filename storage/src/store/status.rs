@@ -4,6 +4,23 @@ use std::sync::Arc;
 
 use super::ShardId;
 use crate::LogPosition;
+use crate::cluster::{Member, NodeReport};
+
+/// The nodes of the cluster.
+#[derive(Clone, Debug)]
+pub struct ClusterStatus {
+    /// By id.
+    pub nodes: Vec<NodeStatus>,
+}
+
+/// One node, for `system.nodes` and `system.replicas`.
+#[derive(Clone, Debug)]
+pub struct NodeStatus {
+    /// Which.
+    pub member: Member,
+    /// What it says of itself, or why it says nothing.
+    pub report: Result<NodeReport, String>,
+}
 
 /// One segment, for `system.segments`.
 #[derive(Clone, Debug)]

@@ -11,9 +11,9 @@ use quorate_segment::TableId;
 use tokio::time::Instant;
 
 use super::{
-    Delete, SeriesSelection, ShardId, ShardReceipt, Store, WriteLevel, WriteOptions, WriteReceipt,
+    Delete, KeyedReceipt, SeriesSelection, ShardId, ShardReceipt, Store, WriteLevel, WriteOptions,
+    WriteReceipt,
 };
-use crate::Error;
 use crate::batch::{TimeSlices, ValidBatch};
 use crate::catalog::Table;
 use crate::cluster::MetaState;
@@ -22,6 +22,10 @@ use crate::shard::{
     Command, DeleteCommand, RejectReason, Reply, StoredResult, Submission, TableRecord, WriteItem,
     WriteKey, WriteOutcome, WritePart,
 };
+use crate::{Error, ErrorKind};
+
+/// Between two attempts of a keyed write whose outcome is unknown.
+const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// What one request sends to one shard.
 #[derive(Default)]
@@ -190,8 +194,18 @@ async fn submit(
     let admits = || shard.admits_writes();
     let _held = inner.budget.hold(bytes as u64, submission.deadline, admits).await?;
     submission.deadline = until.saturating_duration_since(Instant::now());
-    let (_, outcome) = shard.submit(submission).await?;
-    Ok((id, outcome_of(outcome, key)?))
+    loop {
+        let outcome = match shard.submit(submission.clone()).await {
+            // What may have been done is found under its key, by whoever leads now.
+            Err(e) if key.is_some() && e.kind() == ErrorKind::Unknown => Err(e),
+            outcome => return Ok((id, outcome_of(outcome?.1, key)?)),
+        };
+        tokio::time::sleep(RETRY_AFTER).await;
+        submission.deadline = until.saturating_duration_since(Instant::now());
+        if submission.deadline.is_zero() {
+            return outcome;
+        }
+    }
 }
 
 fn outcome_of(outcome: WriteOutcome, key: Option<WriteKey>) -> Result<StoredResult, Error> {
@@ -216,6 +230,22 @@ pub(super) async fn time_of_key(store: &Store, key: &str, proposed: i64) -> Resu
         (_, Reply::KeyTime(time)) => Ok(time),
         (_, reply) => Err(Error::Internal(format!("a key's time was answered by {reply:?}"))),
     }
+}
+
+/// [`Store::key_status`].
+pub(super) async fn key_status(store: &Store, key: &str) -> Result<Vec<KeyedReceipt>, Error> {
+    let inner = &store.inner;
+    let shards = store.meta_state().routing.shards.clone();
+    let asked = shards.into_iter().map(|id| async move {
+        let shard = inner.shard(id)?;
+        shard.read_index(inner.options.write_deadline).await?;
+        let known = shard.machine().live().state.dedup.of_key(key);
+        let receipts = known
+            .into_iter()
+            .map(|(chunk, stored)| KeyedReceipt { chunk, receipt: receipt_of(id, &stored) });
+        Ok::<_, Error>(receipts.collect::<Vec<_>>())
+    });
+    Ok(try_join_all(asked).await?.into_iter().flatten().collect())
 }
 
 /// [`Store::delete`].

@@ -7,7 +7,7 @@ use quorate_consensus::{MemoryTransport, ReplicaId};
 use quorate_storage::catalog::TableOptions;
 use quorate_storage::cluster::{ClusterOptions, NodeService};
 use quorate_storage::scan::TimeRange;
-use quorate_storage::{ErrorKind, ReadLevel, Store, StoreOptions, WriteLevel, WriteOptions};
+use quorate_storage::{Error, ErrorKind, ReadLevel, Store, StoreOptions, WriteLevel, WriteOptions};
 use quorate_wal::RealDisk;
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -63,6 +63,15 @@ impl Cluster {
 
     /// Opens a node's store; ready on return.
     fn open(&self, n: usize, expect: usize) -> impl Future<Output = Store> + use<> {
+        let opening = self.try_open(n, expect);
+        async move { opening.await.unwrap() }
+    }
+
+    fn try_open(
+        &self,
+        n: usize,
+        expect: usize,
+    ) -> impl Future<Output = Result<Store, Error>> + use<> {
         let node = &self.nodes[n];
         let service = Arc::clone(&node.service);
         self.transport.register_node(&addr(&node.name), Arc::<NodeService>::clone(&service));
@@ -83,7 +92,6 @@ impl Cluster {
             tokio::time::timeout(PATIENCE, Store::open(RealDisk::shared(), options))
                 .await
                 .expect("the node starts")
-                .unwrap()
         }
     }
 
@@ -259,6 +267,9 @@ async fn the_whole_cluster_restarts() {
         r.shards.iter().map(|s| (s.shard, s.index)).collect::<Vec<_>>()
     };
     assert_eq!(places(&again), places(&first));
+    let known = store.key_status("k").await.unwrap();
+    assert_eq!(known.iter().map(|k| k.receipt.accepted).sum::<u64>(), 2, "{known:?}");
+    assert_eq!(store.key_status("other").await.unwrap(), []);
     cluster.close().await;
 }
 
@@ -309,6 +320,38 @@ async fn a_segment_that_cannot_be_opened_is_fetched_from_another_replica() {
     cluster.close().await;
 }
 
+/// Head, block, directory, footer: whatever is hit.
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_under_a_running_node_is_found_and_mended_from_another_replica() {
+    let cluster = Cluster::start(3).await;
+    create_cpu(cluster.store(0), TableOptions::default()).await;
+    let many: Vec<_> = (0..50_000).map(|n| ("a", n, 1.0)).collect();
+    write(cluster.store(0), &many).await.unwrap();
+    for n in 0..3 {
+        cluster.store(n).flush().await.unwrap();
+    }
+    let mut repaired = 0;
+    for region in 0..10 {
+        for file in segment_files(cluster.nodes[1].dir.path()) {
+            let mut bytes = std::fs::read(&file).unwrap();
+            let at = (bytes.len() - 1) * region / 9;
+            bytes[at] ^= 0x04;
+            // In place: the node has the file open.
+            std::fs::write(&file, bytes).unwrap();
+        }
+        let status = cluster.store(1).scrub().await;
+        let now: u64 = status.iter().map(|s| s.repaired).sum();
+        assert!(now > repaired, "region {region}: {status:?}");
+        assert_eq!(status.iter().map(|s| s.damaged).sum::<u64>(), now, "region {region}");
+        repaired = now;
+        assert_eq!(cluster.local(1).await, expect(&many), "region {region}");
+    }
+    let clean = cluster.store(1).scrub().await;
+    assert_eq!(clean.iter().map(|s| s.repaired).sum::<u64>(), repaired, "what came is sound");
+    assert!(clean.iter().all(|s| s.files_done == s.files && s.finished >= s.begun));
+    cluster.close().await;
+}
+
 fn segment_files(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut files = Vec::new();
     for shard in std::fs::read_dir(dir.join("shards")).unwrap() {
@@ -316,4 +359,94 @@ fn segment_files(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
         files.extend(std::fs::read_dir(segments).unwrap().map(|file| file.unwrap().path()));
     }
     files
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_disk_is_replaced_and_does_not_come_back() {
+    let mut cluster = Cluster::start(3).await;
+    create_cpu(cluster.store(0), TableOptions::default()).await;
+    let mut all = vec![("a", 0, 1.0), ("b", DAY, 2.0)];
+    write(cluster.store(0), &all).await.unwrap();
+    cluster.store(0).flush().await.unwrap();
+    cluster.stop(2).await;
+    let unknown = cluster.store(0).add_node("n3", Some("n3")).await.unwrap_err();
+    assert_eq!(unknown.kind(), ErrorKind::Invalid, "{unknown}");
+
+    let old = std::mem::replace(&mut cluster.nodes[2].dir, tempfile::tempdir().unwrap());
+    let opening = tokio::spawn(cluster.open(2, 3));
+    let deadline = Instant::now() + PATIENCE;
+    let id = loop {
+        // It has to say hello first.
+        match cluster.store(0).add_node("n3", Some("n3")).await {
+            Ok(id) => break id,
+            Err(e) => assert!(Instant::now() < deadline, "{e}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(id > 3, "ids are not given again");
+    cluster.nodes[2].store = Some(opening.await.unwrap());
+    write(cluster.store(1), &[("c", 5, 1.0)]).await.unwrap();
+    all.push(("c", 5, 1.0));
+    cluster.converge(&expect(&all)).await;
+    let everywhere = || {
+        let shards = cluster.store(0).status().shards;
+        shards.iter().all(|s| s.group.voters.keys().map(|id| id.0).eq([1, 2, id]))
+    };
+    while !everywhere() {
+        assert!(Instant::now() < deadline, "the new node gets no vote");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // The new node counts: the cluster goes on without another one.
+    cluster.stop(1).await;
+    write(cluster.store(0), &[("d", 5, 1.0)]).await.unwrap();
+    all.push(("d", 5, 1.0));
+    assert_eq!(read(cluster.store(2)).await, expect(&all));
+    cluster.restart(1).await;
+
+    cluster.stop(2).await;
+    let new = std::mem::replace(&mut cluster.nodes[2].dir, old);
+    let refused = cluster.try_open(2, 3).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
+    assert!(refused.to_string().contains("removed"), "{refused}");
+    cluster.nodes[2].dir = new;
+    cluster.restart(2).await;
+    cluster.converge(&expect(&all)).await;
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_majority_is_not_removed() {
+    let mut cluster = Cluster::start(3).await;
+    let status = cluster.store(0).cluster_status().await;
+    assert_eq!(status.nodes.len(), 3);
+    assert!(status.nodes.iter().all(|node| node.report.is_ok()), "{status:?}");
+    cluster.stop(2).await;
+    let error = cluster.store(0).remove_node("n2", false).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    cluster.store(0).remove_node("n3", false).await.unwrap();
+    let gone = cluster.store(0).remove_node("n3", false).await.unwrap_err();
+    assert_eq!(gone.kind(), ErrorKind::Invalid, "{gone}");
+    create_cpu(cluster.store(1), TableOptions::default()).await;
+    write(cluster.store(1), &[("a", 0, 1.0)]).await.unwrap();
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaders_are_spread_over_the_nodes() {
+    let cluster = Cluster::start(3).await;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // Two shards and the metadata group: a turn for each node.
+        let status = cluster.store(0).cluster_status().await;
+        let led = |node: &quorate_storage::NodeStatus| {
+            let replicas = &node.report.as_ref().unwrap().replicas;
+            replicas.iter().filter(|r| r.role == "leader").count()
+        };
+        if status.nodes.iter().all(|node| led(node) == 1) {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{status:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    cluster.close().await;
 }
