@@ -5,7 +5,8 @@
 //! [`quorate_engine`], below the binary; no other crate names tonic, prost or arrow-flight.
 //!
 //! A call in reading order: [`Service`] takes it, `call` reads its headers, `query`, `prepare`, `update`, `ingest`,
-//! `metadata` or `action` carries it out, `wire` encodes what it gives, `status` says what went wrong.
+//! `metadata` or `action` carries it out, `wire` encodes what it gives, `status` says what went wrong. Apart from that,
+//! [`PeerTransport`] and [`PeerServer`] carry what the nodes of a cluster say to each other.
 //!
 //! Invariants:
 //! - A result has one schema: `FlightInfo`, `GetSchema` and `DoGet` agree to the last bit, and every batch has it.
@@ -46,5 +47,8 @@ mod wire;
 
 mod client;
 
+mod peers;
+
 pub use client::{Client, ClientError, ClientOptions, ClientOutcome};
+pub use peers::{PeerServer, PeerTransport, PeerTransportOptions};
 pub use service::{Service, ServiceOptions};
