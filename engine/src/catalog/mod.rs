@@ -2,6 +2,7 @@
 //!
 //! The providers live for one statement, over one version of the catalog, so that planning never sees it move.
 
+mod cluster;
 mod databases;
 mod system;
 mod table;

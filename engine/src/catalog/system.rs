@@ -15,7 +15,7 @@ use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use quorate_storage::catalog::{Catalog, Table};
 
-use super::Reads;
+use super::{Reads, cluster};
 use crate::{Engine, Error, ErrorKind};
 
 /// Which table.
@@ -25,6 +25,10 @@ enum Kind {
     Segments,
     Queries,
     Settings,
+    Nodes,
+    Shards,
+    Replicas,
+    Scrub,
 }
 
 /// A table of the schema `system`; its rows are made when it is scanned.
@@ -38,7 +42,8 @@ pub(super) struct SystemTable {
 
 impl SystemTable {
     /// All there are.
-    pub(super) const NAMES: [&'static str; 4] = ["queries", "segments", "settings", "tables"];
+    pub(super) const NAMES: [&'static str; 8] =
+        ["nodes", "queries", "replicas", "scrub", "segments", "settings", "shards", "tables"];
 
     /// A table by name.
     pub(super) fn named(name: &str, catalog: &Arc<Catalog>, reads: &Reads) -> Option<Self> {
@@ -47,13 +52,17 @@ impl SystemTable {
             "segments" => Kind::Segments,
             "queries" => Kind::Queries,
             "settings" => Kind::Settings,
+            "nodes" => Kind::Nodes,
+            "shards" => Kind::Shards,
+            "replicas" => Kind::Replicas,
+            "scrub" => Kind::Scrub,
             _ => return None,
         };
         let schema = kind.schema(&reads.time_zone);
         Some(Self { kind, schema, catalog: Arc::clone(catalog), reads: reads.clone() })
     }
 
-    fn rows(&self) -> Result<RecordBatch, Error> {
+    async fn rows(&self) -> Result<RecordBatch, Error> {
         let engine =
             self.reads.engine.upgrade().ok_or_else(|| {
                 Error::request(ErrorKind::Unavailable, "the node is shutting down")
@@ -63,6 +72,15 @@ impl SystemTable {
             Kind::Segments => segments(&engine, &self.catalog),
             Kind::Queries => queries(&engine),
             Kind::Settings => settings(&self.reads),
+            Kind::Scrub => scrub(&engine),
+            Kind::Nodes | Kind::Shards | Kind::Replicas => {
+                let status = engine.store().cluster_status().await;
+                match self.kind {
+                    Kind::Nodes => cluster::nodes(&status),
+                    Kind::Shards => cluster::shards(&status),
+                    _ => cluster::replica_rows(&status),
+                }
+            }
         };
         let zone = &self.reads.time_zone;
         let columns = columns.into_iter().map(|column| column.into_array(zone)).collect();
@@ -88,17 +106,18 @@ impl TableProvider for SystemTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let rows = self.rows().map_err(Error::into_datafusion)?;
+        let rows = self.rows().await.map_err(Error::into_datafusion)?;
         let table = MemTable::try_new(self.schema(), vec![vec![rows]])?;
         table.scan(state, projection, filters, limit).await
     }
 }
 
 /// A column being filled.
-enum Column {
+pub(super) enum Column {
     Text(Vec<Option<String>>),
     Flag(Vec<bool>),
     Count(Vec<u64>),
+    Maybe(Vec<Option<u64>>),
     Small(Vec<u32>),
     Signed(Vec<i64>),
     Real(Vec<f64>),
@@ -111,6 +130,7 @@ impl Column {
             Self::Text(values) => Arc::new(StringViewArray::from_iter(values)),
             Self::Flag(values) => Arc::new(BooleanArray::from(values)),
             Self::Count(values) => Arc::new(UInt64Array::from(values)),
+            Self::Maybe(values) => Arc::new(UInt64Array::from(values)),
             Self::Small(values) => Arc::new(UInt32Array::from(values)),
             Self::Signed(values) => Arc::new(Int64Array::from(values)),
             Self::Real(values) => Arc::new(Float64Array::from(values)),
@@ -121,7 +141,7 @@ impl Column {
         }
     }
 
-    fn text(values: impl Iterator<Item = String>) -> Self {
+    pub(super) fn text(values: impl Iterator<Item = String>) -> Self {
         Self::Text(values.map(Some).collect())
     }
 }
@@ -178,6 +198,20 @@ impl Kind {
                 ("source", text.clone()),
                 ("description", text),
             ],
+            Self::Scrub => vec![
+                ("shard", small),
+                ("begun", time.clone()),
+                ("finished", time),
+                ("files", count.clone()),
+                ("files_done", count.clone()),
+                ("bytes_done", count.clone()),
+                ("damaged", count.clone()),
+                ("repaired", count.clone()),
+                ("failed", count),
+            ],
+            Self::Nodes => cluster::node_columns(),
+            Self::Shards => cluster::shard_columns(),
+            Self::Replicas => cluster::replica_columns(),
         };
         let field = |(name, data_type)| Field::new(name, data_type, true);
         Arc::new(Schema::new(fields.into_iter().map(field).collect::<Vec<Field>>()))
@@ -246,6 +280,21 @@ fn queries(engine: &Engine) -> Vec<Column> {
         Column::text(queries.iter().map(|(_, q)| q.client.clone())),
         Column::Flag(queries.iter().map(|(_, q)| q.cancelled()).collect()),
         Column::text(queries.iter().map(|(_, q)| q.sql.clone())),
+    ]
+}
+
+fn scrub(engine: &Engine) -> Vec<Column> {
+    let shards = engine.store().scrub_status();
+    vec![
+        Column::Small(shards.iter().map(|s| s.shard.0).collect()),
+        Column::Time(shards.iter().map(|s| s.begun).collect()),
+        Column::Time(shards.iter().map(|s| s.finished).collect()),
+        Column::Count(shards.iter().map(|s| s.files).collect()),
+        Column::Count(shards.iter().map(|s| s.files_done).collect()),
+        Column::Count(shards.iter().map(|s| s.bytes_done).collect()),
+        Column::Count(shards.iter().map(|s| s.damaged).collect()),
+        Column::Count(shards.iter().map(|s| s.repaired).collect()),
+        Column::Count(shards.iter().map(|s| s.failed).collect()),
     ]
 }
 

@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::ast::{
     Statement, Use, Value,
 };
 
+use super::cluster::ClusterChange;
 use super::names::{name_of, parts, single};
 use super::parse::ParsedStatement;
 use crate::{Error, ErrorKind, QueryId, StatementKind};
@@ -54,6 +55,8 @@ pub(crate) enum Action {
     Checkpoint,
     /// `VACUUM`.
     Vacuum,
+    /// `ALTER CLUSTER`.
+    Cluster(ClusterChange),
 }
 
 /// The pattern of a `SHOW … LIKE`.
@@ -86,7 +89,8 @@ impl Action {
             | Self::Reset { .. }
             | Self::Kill { .. }
             | Self::Checkpoint
-            | Self::Vacuum => StatementKind::Command,
+            | Self::Vacuum
+            | Self::Cluster(_) => StatementKind::Command,
         }
     }
 
@@ -94,6 +98,7 @@ impl Action {
     pub(crate) fn of(statement: ParsedStatement) -> Result<Self, Error> {
         let statement = match statement {
             ParsedStatement::Checkpoint => return Ok(Self::Checkpoint),
+            ParsedStatement::Cluster(change) => return Ok(Self::Cluster(change)),
             ParsedStatement::Sql(statement) => statement,
         };
         match *statement {

@@ -11,6 +11,7 @@
 
 mod action;
 mod cast;
+mod cluster;
 mod context;
 mod create;
 mod delete;

@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
+use super::cluster::{self, ClusterChange};
 use crate::{Error, ErrorKind};
 
 /// The dialect: the widest one of sqlparser, the one that DataFusion is tested with.
@@ -21,6 +22,8 @@ pub(crate) enum ParsedStatement {
     Sql(Box<Statement>),
     /// `CHECKPOINT`.
     Checkpoint,
+    /// `ALTER CLUSTER`.
+    Cluster(ClusterChange),
 }
 
 /// One statement and its parameters.
@@ -40,6 +43,9 @@ pub(crate) fn parse(sql: &str) -> Result<Parsed, Error> {
     let (tokens, parameters) = number_parameters(tokens)?;
     if let Some(statement) = own_statement(&tokens) {
         return Ok(Parsed { statement, parameters });
+    }
+    if let Some(change) = cluster::parse(&tokens) {
+        return Ok(Parsed { statement: ParsedStatement::Cluster(change?), parameters });
     }
     let end = tokens.iter().map(|t| t.span.end).max();
     let mut statements = DFParserBuilder::new(tokens)

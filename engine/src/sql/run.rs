@@ -10,7 +10,7 @@ use quorate_storage::catalog::CatalogCommand;
 use super::action::Action;
 use super::parameters::Parameters;
 use super::parse::{Parsed, parse};
-use super::{StatementContext, create, delete, insert, query, settings, show};
+use super::{StatementContext, cluster, create, delete, insert, query, settings, show};
 use crate::{Error, ErrorKind, Outcome, QueryId, Session, StatementKind, StatementPlan};
 
 /// How often a statement is planned anew because the catalog moved under it.
@@ -52,7 +52,8 @@ pub(crate) async fn plan(session: &Session, sql: &str) -> Result<StatementPlan, 
             | Action::Reset { .. }
             | Action::Kill { .. }
             | Action::Checkpoint
-            | Action::Vacuum => (count_schema(), BTreeMap::new()),
+            | Action::Vacuum
+            | Action::Cluster(_) => (count_schema(), BTreeMap::new()),
         };
         Ok(StatementPlan { kind, schema, parameters: parameter_schema(&parameters, &types) })
     };
@@ -85,6 +86,7 @@ pub(crate) async fn execute(
         Action::Kill { query } => return kill(session, query),
         Action::Checkpoint => session.engine().store().flush().await?,
         Action::Vacuum => session.engine().store().compact().await?,
+        Action::Cluster(change) => cluster::run(session, &change).await?,
         Action::CreateDatabase { .. } | Action::DropDatabase { .. } | Action::DropTable { .. } => {
             let command = command_of(session, action).await?;
             session.engine().store().change_catalog(command).await?;

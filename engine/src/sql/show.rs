@@ -51,7 +51,8 @@ fn columns(action: &Action) -> &'static [&'static str] {
         | Action::Reset { .. }
         | Action::Kill { .. }
         | Action::Checkpoint
-        | Action::Vacuum => &[],
+        | Action::Vacuum
+        | Action::Cluster(_) => &[],
     }
 }
 
