@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use axum::serve::ListenerExt;
 use quorate_engine::Engine;
-use quorate_flight::{Service, ServiceOptions};
+use quorate_flight::{PeerServer, PeerTransport, PeerTransportOptions, Service, ServiceOptions};
+use quorate_storage::cluster::{ClusterOptions, NodeService};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -24,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::http::{Door, DoorOptions};
-use crate::settings::Settings;
+use crate::settings::{ClusterSettings, Settings};
 
 /// Exit status after a failed sync.
 const SYNC_FAILED: i32 = 74;
@@ -74,6 +75,51 @@ pub(crate) struct Node {
     addresses: PathBuf,
     shutdown: CancellationToken,
     doors: JoinSet<io::Result<()>>,
+    peers: Option<Peers>,
+}
+
+/// What a node of a cluster serves to the others: from before the engine opens until after it is closed.
+#[derive(Debug)]
+struct Peers {
+    options: ClusterOptions,
+    addr: SocketAddr,
+    shutdown: CancellationToken,
+}
+
+impl Peers {
+    async fn start(
+        settings: ClusterSettings,
+        addresses: &Path,
+        doors: &mut JoinSet<io::Result<()>>,
+    ) -> Result<Self, NodeError> {
+        let listener = listen("the cluster", settings.addr).await?;
+        let addr = listener.local_addr().unwrap_or(settings.addr);
+        let service = Arc::new(NodeService::default());
+        let shutdown = CancellationToken::new();
+        let server = PeerServer::new(Arc::<NodeService>::clone(&service));
+        doors.spawn(server.serve(listener, shutdown.clone()));
+        let transport = PeerTransport::of(
+            Arc::<NodeService>::clone(&service),
+            PeerTransportOptions { overrides: settings.peers },
+        );
+        let (introduced, path) = (Arc::clone(&service), addresses.to_owned());
+        tokio::spawn(async move {
+            // Others may need to know it before this node can serve.
+            introduced.introduced().await;
+            if let Err(error) = write_addresses(&path, &json!({ "cluster": addr })) {
+                tracing::warn!("{error}");
+            }
+        });
+        let options = ClusterOptions {
+            name: settings.name,
+            addr: settings.advertise.unwrap_or_else(|| addr.to_string()),
+            seeds: settings.seeds,
+            expect: settings.expect,
+            transport: Arc::new(transport),
+            service,
+        };
+        Ok(Self { options, addr, shutdown })
+    }
 }
 
 impl Node {
@@ -93,8 +139,15 @@ impl Node {
         doors.spawn(serve_http(http_listener, Arc::clone(&door), shutdown.clone()));
 
         tracing::info!(data_dir = %settings.data_dir.display(), "opening");
+        let addresses = settings.data_dir.join(ADDRESSES);
         let disk = quorate_wal::disk_from_environment();
-        let engine = Engine::open(disk, settings.engine()).await?;
+        let mut options = settings.engine();
+        let peers = match settings.cluster {
+            Some(cluster) => Some(Peers::start(cluster, &addresses, &mut doors).await?),
+            None => None,
+        };
+        options.store.cluster = peers.as_ref().map(|peers| peers.options.clone());
+        let engine = Engine::open(disk, options).await?;
         let service = Service::new(
             Arc::clone(&engine),
             ServiceOptions { message_bytes_max: body_bytes_max.max(16 << 20) },
@@ -102,10 +155,13 @@ impl Node {
         door.open(Arc::clone(&engine), service.clone());
         doors.spawn(service.serve(flight_listener, shutdown.clone().cancelled_owned()));
 
-        let addresses = settings.data_dir.join(ADDRESSES);
-        write_addresses(&addresses, flight, http)?;
+        let cluster = peers.as_ref().map(|peers| peers.addr);
+        write_addresses(
+            &addresses,
+            &json!({ "flight": flight, "http": http, "cluster": cluster }),
+        )?;
         tracing::info!(%flight, %http, "serving");
-        Ok(Self { engine, door, flight, http, addresses, shutdown, doors })
+        Ok(Self { engine, door, flight, http, addresses, shutdown, doors, peers })
     }
 
     /// Where Flight SQL is served.
@@ -140,13 +196,21 @@ impl Node {
         tracing::info!("stopping");
         self.door.stop();
         self.shutdown.cancel();
-        let drained =
-            tokio::time::timeout(DRAIN, async { while self.doors.join_next().await.is_some() {} });
+        let peers = self.peers.take();
+        let left = usize::from(peers.is_some());
+        let drained = tokio::time::timeout(DRAIN, async {
+            while self.doors.len() > left && self.doors.join_next().await.is_some() {}
+        });
         if drained.await.is_err() {
             tracing::warn!(seconds = DRAIN.as_secs(), "requests in progress were cut off");
-            self.doors.shutdown().await;
         }
-        self.engine.close().await?;
+        // Until then the other nodes are answered: leadership has to go somewhere.
+        let closed = self.engine.close().await;
+        if let Some(peers) = peers {
+            peers.shutdown.cancel();
+        }
+        self.doors.shutdown().await;
+        closed?;
         if let Err(error) = std::fs::remove_file(&self.addresses) {
             tracing::warn!(%error, path = %self.addresses.display(), "cannot remove");
         }
@@ -174,11 +238,16 @@ async fn serve_http(
     axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
-/// Scripts wait for this file: it appears as a whole, once the node serves. It is not durable, and need not be.
-fn write_addresses(path: &Path, flight: SocketAddr, http: SocketAddr) -> Result<(), NodeError> {
-    let text = json!({ "flight": flight, "http": http, "pid": std::process::id() }).to_string();
+/// Scripts wait for this file: it appears as a whole. On a node of a cluster it names the address for the others first,
+/// and all once the node serves. It is not durable, and need not be.
+fn write_addresses(path: &Path, addresses: &serde_json::Value) -> Result<(), NodeError> {
+    let mut addresses = addresses.clone();
+    if let Some(addresses) = addresses.as_object_mut() {
+        addresses.retain(|_, addr| !addr.is_null());
+        addresses.insert("pid".to_owned(), std::process::id().into());
+    }
     let failed = |source| NodeError::Addresses { path: path.to_owned(), source };
     let temporary = path.with_extension("json.tmp");
-    std::fs::write(&temporary, text).map_err(failed)?;
+    std::fs::write(&temporary, addresses.to_string()).map_err(failed)?;
     std::fs::rename(&temporary, path).map_err(failed)
 }

@@ -1,7 +1,8 @@
 //! `quorate demo`: a node on a temporary directory, with sample data, and lines to copy.
 
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -25,43 +26,89 @@ const STEP_SECONDS: i64 = 10;
 const QUERY: &str = "SELECT host, region, count(*) AS points, round(avg(usage), 2) AS usage, \
                      max(time) AS latest FROM cpu GROUP BY host, region ORDER BY host";
 
+/// What a demo of several nodes shows of them.
+const NODES: &str = "SELECT node, status, leads FROM system.nodes ORDER BY node";
+
 /// Runs the command.
 pub(crate) fn run(arguments: &DemoArgs) -> ExitCode {
-    if arguments.nodes != 1 {
-        return super::output::fail_with("a demo of several nodes is not supported yet", USAGE);
+    if ![1, 3, 5].contains(&arguments.nodes) {
+        return super::output::fail_with("a demo has 1, 3 or 5 nodes", USAGE);
     }
-    match demo(arguments.exit) {
+    match demo(arguments.nodes, arguments.exit) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(error),
     }
 }
 
-fn demo(exit: bool) -> Result<(), String> {
+fn demo(count: u32, exit: bool) -> Result<(), String> {
     logging::start(LogFormat::Text, "warn").map_err(|e| e.to_string())?;
     limits::raise_open_files();
     let dir = tempfile::Builder::new().prefix("quorate-demo-").tempdir();
     let dir = dir.map_err(|e| format!("cannot make a temporary directory: {e}"))?;
-    let free = SocketAddr::from(([127, 0, 0, 1], 0));
-    let layer = Layer {
-        data_dir: Some(dir.path().to_owned()),
-        flight_addr: Some(free),
-        http_addr: Some(free),
-        ..Layer::default()
-    };
-    let settings = Settings::resolve(layer, None, None).map_err(|e| e.to_string())?;
     let runtime = node::runtime().map_err(|e| format!("cannot start the threads: {e}"))?;
-    let node = runtime.block_on(Node::start(settings)).map_err(|e| with_causes(&e))?;
-    let shown = show(&node, exit);
-    let stopped = runtime.block_on(node.stop()).map_err(|e| with_causes(&e));
+    let starting: Vec<_> =
+        settings(count, dir.path())?.into_iter().map(|s| runtime.spawn(Node::start(s))).collect();
+    let mut nodes = Vec::new();
+    for node in starting {
+        let node = runtime.block_on(node).map_err(|e| format!("cannot start a node: {e}"))?;
+        nodes.push(node.map_err(|e| with_causes(&e))?);
+    }
+    let shown = show(&nodes, exit);
+    let mut stopped = Ok(());
+    for node in nodes {
+        stopped = stopped.and(runtime.block_on(node.stop()).map_err(|e| with_causes(&e)));
+    }
     runtime.shutdown_timeout(Duration::from_secs(1));
     // The data goes with the directory.
     dir.close().map_err(|e| format!("cannot remove the sample data: {e}"))?;
     shown.and(stopped)
 }
 
-fn show(node: &Node, exit: bool) -> Result<(), String> {
+/// Settings of each node, on free ports.
+fn settings(count: u32, dir: &Path) -> Result<Vec<Settings>, String> {
+    let free = SocketAddr::from(([127, 0, 0, 1], 0));
+    let one = Layer { flight_addr: Some(free), http_addr: Some(free), ..Layer::default() };
+    let resolve = |layer| Settings::resolve(layer, None, None).map_err(|e| e.to_string());
+    if count == 1 {
+        return Ok(vec![resolve(Layer { data_dir: Some(dir.to_owned()), ..one })?]);
+    }
+    // The nodes have to know of each other before they listen: free ports are looked for first.
+    let held: Vec<_> = (0..count)
+        .map(|_| TcpListener::bind(free))
+        .collect::<Result<_, _>>()
+        .map_err(|e| e.to_string())?;
+    let addrs: Vec<_> = held
+        .iter()
+        .map(TcpListener::local_addr)
+        .collect::<Result<_, _>>()
+        .map_err(|e| e.to_string())?;
+    drop(held);
+    let seeds: Vec<String> = addrs.iter().map(SocketAddr::to_string).collect();
+    let node = |(n, addr): (usize, &SocketAddr)| {
+        let name = format!("n{}", n + 1);
+        resolve(Layer {
+            data_dir: Some(dir.join(&name)),
+            node_name: Some(name),
+            cluster_addr: Some(*addr),
+            seeds: Some(seeds.clone()),
+            bootstrap_expect: Some(count),
+            ..one.clone()
+        })
+    };
+    addrs.iter().enumerate().map(node).collect()
+}
+
+fn show(nodes: &[Node], exit: bool) -> Result<(), String> {
+    let [node, others @ ..] = nodes else { return Err("there is no node".to_owned()) };
     let (http, flight) = (node.http(), node.flight());
-    say(format_args!("A node runs on free ports and a temporary directory."));
+    if others.is_empty() {
+        say(format_args!("A node runs on free ports and a temporary directory."));
+    } else {
+        say(format_args!(
+            "{} nodes run on free ports and a temporary directory: what one acknowledges is on the disks of a majority.",
+            nodes.len()
+        ));
+    }
     let lines = sample(SystemClock::new().now_nanos() / 1_000_000_000);
     let points = lines.lines().count();
     let url = format!("http://{http}/write?db=main&precision=s");
@@ -72,8 +119,10 @@ fn show(node: &Node, exit: bool) -> Result<(), String> {
     say(format_args!(
         "Wrote {points} points as line protocol over HTTP: synced and applied on {shards} shards.\n\n> {QUERY};"
     ));
+    // Any node answers.
+    let asked = others.last().map_or(flight, Node::flight);
     let arguments = |command: Option<&str>| SqlArgs {
-        addr: format!("grpc://{flight}"),
+        addr: format!("grpc://{asked}"),
         database: "main".to_owned(),
         token: None,
         command: command.map(str::to_owned),
@@ -82,6 +131,12 @@ fn show(node: &Node, exit: bool) -> Result<(), String> {
     };
     if sql::run(arguments(Some(QUERY))) != ExitCode::SUCCESS {
         return Err("the sample data cannot be queried".to_owned());
+    }
+    if !others.is_empty() {
+        say(format_args!("\n> {NODES};"));
+        if sql::run(arguments(Some(NODES))) != ExitCode::SUCCESS {
+            return Err("the nodes cannot be shown".to_owned());
+        }
     }
     say(format_args!("{}", to_copy(http, flight)));
     if exit {

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod cluster;
 mod demo;
 mod output;
 mod repair;
@@ -37,8 +38,8 @@ enum Command {
     Load(LaterArgs),
     /// Start a node on a temporary directory, write sample data, query it, and open a prompt
     Demo(DemoArgs),
-    /// Look after a cluster (not supported yet)
-    Cluster(LaterArgs),
+    /// Look after a cluster: its nodes, shards and replicas
+    Cluster(cluster::ClusterArgs),
     /// Give up damaged log entries that no replica can replace, and record what goes
     Repair(RepairArgs),
     /// Write a backup (not supported yet)
@@ -66,7 +67,7 @@ pub(crate) struct DemoArgs {
     /// Stop after the sample data was written and queried, instead of opening a prompt
     #[arg(long)]
     pub(crate) exit: bool,
-    /// Nodes of the demo; one is supported
+    /// Nodes of the demo: 1, 3 or 5
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub(crate) nodes: u32,
 }
@@ -100,7 +101,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Repair(arguments) => repair::run(&arguments),
         Command::Load(_) => later("load"),
-        Command::Cluster(_) => later("cluster"),
+        Command::Cluster(arguments) => cluster::run(&arguments),
         Command::Backup(_) => later("backup"),
         Command::Restore(_) => later("restore"),
         Command::Verify(_) => later("verify"),

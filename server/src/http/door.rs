@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
 use super::body::BODY_UNIT;
+use super::keys::key_status;
 use super::metrics::{Counters, metrics};
 use super::probes::{health, ping, ready};
 use super::respond::HttpError;
@@ -83,6 +84,7 @@ impl Door {
             .route("/api/v2/write", post(write_v2))
             .route("/api/v3/write_lp", post(write_v3))
             .route("/api/v1/sql", get(sql_get).post(sql_post))
+            .route("/api/v1/keys/{key}", get(key_status))
             .route("/query", get(query_v1).post(query_v1))
             .route("/health", get(health))
             .route("/ready", get(ready))

@@ -19,6 +19,7 @@ mod body;
 mod params;
 mod respond;
 
+mod keys;
 mod write;
 
 mod rows;

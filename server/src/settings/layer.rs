@@ -1,5 +1,6 @@
 //! What one source says about the settings: everything is optional.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -64,19 +65,31 @@ pub(crate) struct Layer {
     /// Shards of a new data directory [default: 8]
     #[arg(long, env = "QUORATE_SHARDS", value_name = "N")]
     pub(crate) shards: Option<u32>,
-    /// Name of this node in a cluster (not supported yet)
+    /// Name of this node in a cluster; without it, a node of its own
     #[arg(long, env = "QUORATE_NODE_NAME", value_name = "NAME")]
     pub(crate) node_name: Option<String>,
-    /// Where other nodes reach this one (not supported yet)
+    /// Where this node listens for the others [default: 127.0.0.1:7001]
     #[arg(long, env = "QUORATE_CLUSTER_ADDR", value_name = "ADDR")]
-    pub(crate) cluster_addr: Option<String>,
-    /// What other nodes are told to dial (not supported yet)
+    pub(crate) cluster_addr: Option<SocketAddr>,
+    /// What the others are told to dial, if it is another address: host and port
     #[arg(long, env = "QUORATE_ADVERTISE_ADDR", value_name = "ADDR")]
     pub(crate) advertise_addr: Option<String>,
-    /// Nodes to ask for the cluster (not supported yet)
+    /// Addresses of nodes to ask for the cluster
     #[arg(long, env = "QUORATE_SEEDS", value_name = "A,B,C", value_delimiter = ',')]
     pub(crate) seeds: Option<Vec<String>>,
-    /// Nodes that must be there before a new cluster starts (not supported yet)
+    /// Nodes with empty directories that found a new cluster together [default: 3]
     #[arg(long, env = "QUORATE_BOOTSTRAP_EXPECT", value_name = "N")]
     pub(crate) bootstrap_expect: Option<u32>,
+    /// The file's `[cluster]`.
+    #[arg(skip)]
+    pub(crate) cluster: Option<ClusterTable>,
+}
+
+/// What the file alone can say of a cluster.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClusterTable {
+    /// How this node dials others, by name, where that is not what they say themselves.
+    #[serde(default)]
+    pub(crate) peers: BTreeMap<String, String>,
 }

@@ -9,5 +9,5 @@ mod resolve;
 mod units;
 
 pub(crate) use layer::Layer;
-pub(crate) use resolve::{LogFormat, Settings};
+pub(crate) use resolve::{ClusterSettings, LogFormat, Settings};
 pub(crate) use units::Span;

@@ -1,5 +1,6 @@
 //! The settings in force, and where each one came from.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,9 @@ pub(crate) enum SettingsError {
     /// A setting is missing.
     #[error("the data directory is missing: give --data-dir DIR")]
     NoDataDir,
+    /// Settings of a cluster without a name for the node.
+    #[error("settings of a cluster are given, and no name: give --node-name NAME")]
+    NoName,
     /// A value that cannot be.
     #[error("{name} is {value}: {what}")]
     Value {
@@ -88,8 +92,24 @@ pub(crate) struct Settings {
     pub(crate) flush_age: Span,
     pub(crate) wal_segment_size: ByteSize,
     pub(crate) shards: u32,
+    /// The cluster that the node belongs to; none for a node of its own.
+    pub(crate) cluster: Option<ClusterSettings>,
     /// For `system.settings`.
     pub(crate) list: Vec<Setting>,
+}
+
+/// How a node takes part in a cluster.
+#[derive(Clone, Debug)]
+pub(crate) struct ClusterSettings {
+    pub(crate) name: String,
+    /// Where it listens for the others.
+    pub(crate) addr: SocketAddr,
+    /// What the others are told to dial, if not that.
+    pub(crate) advertise: Option<String>,
+    pub(crate) seeds: Vec<String>,
+    pub(crate) expect: u32,
+    /// How it dials others, by name, where that is not what they say themselves.
+    pub(crate) peers: BTreeMap<String, String>,
 }
 
 /// Takes the first source that says something, and writes down which.
@@ -180,10 +200,29 @@ impl Settings {
             ),
             wal_segment_size: take!(wal_segment_size, mib(64), "size of a file of the log"),
             shards: take!(shards, 8, "shards of a new data directory"),
+            cluster: None,
             data_dir,
-            list: r.list,
+            list: Vec::new(),
         };
-        settings.checked()
+        let cluster = resolve_cluster(
+            &mut r,
+            ClusterLayer::of(
+                g.node_name,
+                g.cluster_addr,
+                g.advertise_addr,
+                g.seeds,
+                g.bootstrap_expect,
+            ),
+            ClusterLayer::of(
+                f.node_name,
+                f.cluster_addr,
+                f.advertise_addr,
+                f.seeds,
+                f.bootstrap_expect,
+            ),
+            f.cluster.unwrap_or_default().peers,
+        )?;
+        Self { cluster, list: r.list, ..settings }.checked()
     }
 
     fn checked(self) -> Result<Self, SettingsError> {
@@ -243,15 +282,78 @@ fn read(path: &Path) -> Result<Layer, SettingsError> {
     })
 }
 
-fn refuse_unsupported(layer: &Layer) -> Result<(), SettingsError> {
-    let clustered = layer.node_name.is_some()
-        || layer.cluster_addr.is_some()
-        || layer.advertise_addr.is_some()
-        || layer.seeds.is_some()
-        || layer.bootstrap_expect.is_some();
-    if clustered {
-        return Err(SettingsError::Unsupported("a cluster of several nodes"));
+/// What one source says of a cluster.
+struct ClusterLayer {
+    name: Option<String>,
+    addr: Option<SocketAddr>,
+    advertise: Option<String>,
+    seeds: Option<Vec<String>>,
+    expect: Option<u32>,
+}
+
+impl ClusterLayer {
+    fn of(
+        name: Option<String>,
+        addr: Option<SocketAddr>,
+        advertise: Option<String>,
+        seeds: Option<Vec<String>>,
+        expect: Option<u32>,
+    ) -> Self {
+        Self { name, addr, advertise, seeds, expect }
     }
+
+    fn says_something(&self) -> bool {
+        self.addr.is_some()
+            || self.advertise.is_some()
+            || self.seeds.is_some()
+            || self.expect.is_some()
+    }
+}
+
+fn resolve_cluster(
+    r: &mut Resolver<'_>,
+    given: ClusterLayer,
+    file: ClusterLayer,
+    peers: BTreeMap<String, String>,
+) -> Result<Option<ClusterSettings>, SettingsError> {
+    if given.name.is_none() && file.name.is_none() {
+        return if given.says_something() || file.says_something() || !peers.is_empty() {
+            Err(SettingsError::NoName)
+        } else {
+            Ok(None)
+        };
+    }
+    let none = String::new();
+    let name = r.take("node_name", "name of this node", (given.name, file.name, none.clone()));
+    let local = SocketAddr::from(([127, 0, 0, 1], 7001));
+    let what = "where this node listens for the others";
+    let addr = r.take("cluster_addr", what, (given.addr, file.addr, local));
+    let what = "what the others are told to dial";
+    let advertise = r.take("advertise_addr", what, (given.advertise, file.advertise, none.clone()));
+    let text = |seeds: Option<Vec<String>>| seeds.map(|seeds| seeds.join(","));
+    let what = "addresses of nodes to ask for the cluster";
+    let seeds = r.take("seeds", what, (text(given.seeds), text(file.seeds), none));
+    let what = "nodes with empty directories that found a new cluster together";
+    let expect = r.take("bootstrap_expect", what, (given.expect, file.expect, 3));
+    let wrong = |name, value: &dyn Display, what| {
+        Err(SettingsError::Value { name, value: value.to_string(), what })
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if name.is_empty() || name.len() > 63 || !name.chars().all(plain) {
+        return wrong("node_name", &name, "1 to 63 letters, digits, dots, dashes are possible");
+    }
+    if expect == 0 || expect > 9 || expect.is_multiple_of(2) {
+        return wrong("bootstrap_expect", &expect, "1, 3, 5, 7 or 9 are possible");
+    }
+    let seeds = seeds.split(',').map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned);
+    let advertise = Some(advertise).filter(|a| !a.is_empty());
+    if advertise.is_none() && addr.ip().is_unspecified() {
+        return wrong("cluster_addr", &addr, "nobody can dial that; give --advertise-addr too");
+    }
+    Ok(Some(ClusterSettings { name, addr, advertise, seeds: seeds.collect(), expect, peers }))
+}
+
+fn refuse_unsupported(layer: &Layer) -> Result<(), SettingsError> {
     if layer.udp_addr.is_some() {
         return Err(SettingsError::Unsupported("line protocol over UDP (udp_addr)"));
     }

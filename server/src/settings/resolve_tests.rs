@@ -51,7 +51,11 @@ fn settings_that_make_no_sense_are_errors() {
     check_error(&[], Some("max_body ="), "configuration file");
     check_error(&["--data-dir", "x", "--shards", "0"], None, "shards is 0");
     check_error(&["--data-dir", "x", "--max-body", "2GiB"], None, "up to 1GiB");
-    check_error(&["--data-dir", "x", "--seeds", "a,b"], None, "not supported yet");
+    check_error(&["--data-dir", "x", "--seeds", "a,b"], None, "--node-name");
+    let named = ["--data-dir", "x", "--node-name"];
+    check_error(&[&named[..], &["n 1"]].concat(), None, "letters, digits");
+    check_error(&[&named[..], &["n1", "--bootstrap-expect", "2"]].concat(), None, "1, 3, 5");
+    check_error(&[&named[..], &["n1", "--cluster-addr", "0.0.0.0:1"]].concat(), None, "advertise");
     check_error(&["--data-dir", "x"], Some("udp_addr = \"127.0.0.1:1\""), "not supported yet");
 }
 
