@@ -3,7 +3,7 @@
 //! - `cargo xtask check`: formatting, clippy, documentation, tidy.
 //! - `cargo xtask test`: the above, then every test, real clients included.
 //! - `cargo xtask bench`: the workload benches; prints ratios from one run.
-//! - `cargo xtask soak`: long runs of the crash tests and of the simulation.
+//! - `cargo xtask soak`: long runs of the crash tests, of one node and of clusters.
 
 mod clients;
 mod run;
@@ -38,9 +38,9 @@ enum Command {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
-    /// Long runs of the crash tests.
+    /// Long runs of the crash tests, of one node and of clusters.
     Soak {
-        /// Rounds of each crash test.
+        /// Rounds of each test.
         #[arg(long, default_value_t = 200)]
         rounds: u32,
     },
@@ -100,7 +100,13 @@ fn soak(rounds: u32) -> Result<(), String> {
     run::cargo("build", &["build", "--release", "--workspace", "--locked"], &[])?;
     let rounds = rounds.to_string();
     let binary = run::binary().display().to_string();
-    let environment = [("QUORATE_CRASH_ROUNDS", rounds.as_str()), ("QUORATE_BINARY", &binary)];
-    let tests = ["test", "--release", "--package", "quorate-sql-tests", "--test", "crash"];
+    let environment = [
+        ("QUORATE_CRASH_ROUNDS", rounds.as_str()),
+        ("QUORATE_SOAK_ROUNDS", &rounds),
+        ("QUORATE_BINARY", &binary),
+    ];
+    let mut tests = vec!["test", "--release", "--package", "quorate-sql-tests"];
+    // What they print of a good run counts, too: how long writes waited for another leader.
+    tests.extend(["--test", "crash", "--test", "cluster", "--", "--show-output"]);
     run::cargo("soak", &tests, &environment)
 }
