@@ -146,15 +146,32 @@ impl Error {
 
     fn from_root(error: DataFusionError) -> Self {
         let kind = kind_of(&error);
-        let mut message = error.strip_backtrace();
+        let mut message = for_our_users(&error.strip_backtrace());
         if kind == ErrorKind::Exhausted {
             message.push_str(
                 ". All queries together have reached their limit of memory: ask for a shorter time range, fewer \
-                 columns or groups, or raise `query_memory`",
+                 columns or groups, or raise `memory_limit`",
             );
         }
         Self::Query { kind, message, source: Box::new(error) }
     }
+}
+
+/// DataFusion's message without what it says to its own users: settings that are none of ours, and where to report its
+/// bugs.
+fn for_our_users(message: &str) -> String {
+    const SETTING: &str =
+        " or disable the datafusion.sql_parser.enable_ident_normalization configuration";
+    let (head, rest) = match message.split_once("\nThis issue was likely caused by a bug in") {
+        Some((head, report)) => (head, report.split_once("/issues").map_or("", |(_, rest)| rest)),
+        None => (message, ""),
+    };
+    format!("{head}{rest}").replace(SETTING, "")
+}
+
+/// Types that do not fit each other are the statement's fault, whatever DataFusion calls the error.
+fn is_wrong_type(message: &str) -> bool {
+    message.starts_with("Failed to coerce types")
 }
 
 /// What a caller can do about an error of DataFusion.
@@ -164,6 +181,7 @@ fn kind_of(error: &DataFusionError) -> ErrorKind {
         | DataFusionError::Plan(_)
         | DataFusionError::Configuration(_)
         | DataFusionError::Execution(_) => ErrorKind::Invalid,
+        DataFusionError::Internal(message) if is_wrong_type(message) => ErrorKind::Invalid,
         DataFusionError::SchemaError(e, _) => match e.as_ref() {
             SchemaError::FieldNotFound { .. } => ErrorKind::NotFound,
             SchemaError::AmbiguousReference { .. }
@@ -205,5 +223,25 @@ fn kind_of_store(error: &quorate_storage::Error) -> ErrorKind {
         quorate_storage::ErrorKind::Exhausted => ErrorKind::Exhausted,
         quorate_storage::ErrorKind::Corrupt => ErrorKind::Corrupt,
         quorate_storage::ErrorKind::Internal => ErrorKind::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_datafusion_tells_its_own_users_is_left_out() {
+        let error = DataFusionError::Internal("Failed to coerce types A and B in X".to_owned());
+        let error = Error::from(error);
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        let text = error.to_string();
+        assert!(text.contains("Failed to coerce types A and B in X"), "{text}");
+        assert!(!text.contains("bug") && !text.contains("github"), "{text}");
+        let text = for_our_users(
+            "use quotes for \"A\" or disable the \
+             datafusion.sql_parser.enable_ident_normalization configuration.\nValid fields are b.",
+        );
+        assert_eq!(text, "use quotes for \"A\".\nValid fields are b.");
     }
 }

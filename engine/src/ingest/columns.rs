@@ -70,6 +70,20 @@ pub struct ColumnsReport {
     pub notices: Vec<String>,
 }
 
+/// What SQL has no other words for: committed, and not yet where it was wanted.
+pub(crate) fn everywhere<'a>(
+    receipts: impl IntoIterator<Item = &'a WriteReceipt>,
+) -> Result<(), Error> {
+    if receipts.into_iter().any(|receipt| receipt.not_everywhere) {
+        return Err(Error::request(
+            ErrorKind::Timeout,
+            "the write is committed by a majority and stays, but was not on every node before the \
+             deadline, as consistency 'all' asks for; a repeat under its idempotency key waits again",
+        ));
+    }
+    Ok(())
+}
+
 /// A running ingest: batches are written as they come.
 #[derive(Debug)]
 pub struct ColumnsWriter {
@@ -170,6 +184,7 @@ impl ColumnsWriter {
     /// Waits for the last rows. What was done.
     pub async fn finish(mut self) -> Result<ColumnsReport, Error> {
         self.settle().await?;
+        everywhere(&self.report.receipts)?;
         Ok(self.report)
     }
 

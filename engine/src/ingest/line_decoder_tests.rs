@@ -251,7 +251,14 @@ fn bad_lines_name_what_is_wrong() {
             "field \"f\" has the value \"tru\", which is no number, boolean, or quoted text",
         ),
         ("m f=1.5x", "\"x\" follows the value of a field"),
-        ("m f=-1u", "\"u\" follows the value of a field"),
+        (
+            "m f=-1u",
+            "field \"f\" has the value -1u, which is out of the range of an unsigned integer",
+        ),
+        (
+            "m f=1.5i",
+            "field \"f\" has the value \"1.5i\", which is no number, boolean, or quoted text",
+        ),
         ("m f=\"a", "the text of field \"f\" has no closing quote"),
         (
             "m f=9223372036854775808i",

@@ -268,10 +268,11 @@ fn number(line: &[u8], start: usize) -> Result<(Value<'_>, usize), ValueProblem>
             let n = n.map_err(|_| ValueProblem::OutOfRange("an unsigned integer"))?;
             return Ok((Value::Unsigned(n), end + 1));
         }
+        Some(b'u') => return Err(ValueProblem::OutOfRange("an unsigned integer")),
         Some(b'.') => {
             end = digits(line, whole_end + 1, &mut mantissa);
             fraction = end - whole_end - 1;
-            if fraction == 0 {
+            if fraction == 0 || matches!(line.get(end), Some(b'i' | b'u')) {
                 return Err(ValueProblem::NotAValue);
             }
         }

@@ -271,6 +271,7 @@ fn valid_batches(
 impl LinesReport {
     /// Adds the receipt of one chunk.
     fn add(&mut self, receipt: WriteReceipt) {
+        self.receipt.not_everywhere |= receipt.not_everywhere;
         for shard in receipt.shards {
             self.points += shard.accepted;
             if shard.rejected > 0 {

@@ -76,7 +76,7 @@ fn receipts_of_chunks_add_up_per_shard() {
     };
     let mut report = LinesReport::default();
     for shards in [vec![receipt(2, 5, 10, 0)], vec![receipt(0, 3, 1, 0), receipt(2, 7, 5, 2)]] {
-        report.add(WriteReceipt { shards, rejected: Vec::new() });
+        report.add(WriteReceipt { shards, ..WriteReceipt::default() });
     }
     assert_eq!((report.points, report.rejected_total), (16, 2));
     assert_eq!(report.rejected[0].error_message, "2 points were not stored: expired");

@@ -13,6 +13,7 @@ mod lines;
 mod precision;
 
 pub(crate) use columns::digest_rows;
+pub(crate) use columns::everywhere;
 pub use columns::{ColumnsReport, ColumnsWriter, IngestMode, TableIngest};
 pub use lines::{LineError, LinesReport};
 pub use precision::Precision;

@@ -19,6 +19,7 @@ use super::keyed::Keyed;
 use super::names::stored_table;
 use super::parameters::{ParameterRow, Parameters, bind};
 use super::{StatementContext, query};
+use crate::ingest::everywhere;
 use crate::prune::{Pruning, TagFilter, TimeColumn, classify};
 use crate::{Error, ErrorKind, Outcome, Session};
 
@@ -99,7 +100,8 @@ async fn run_once(
         ..WriteOptions::default()
     };
     let delete = Delete { table: table.id, time: pruning.time, series };
-    session.engine().store().delete(delete, &options).await?;
+    let receipt = session.engine().store().delete(delete, &options).await?;
+    everywhere([&receipt])?;
     Ok(true)
 }
 

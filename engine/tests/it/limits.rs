@@ -63,7 +63,7 @@ async fn a_query_over_the_memory_limit_fails_and_the_node_goes_on() {
     let sql = "SELECT array_agg(value) FROM generate_series(1, 5000000)";
     let error = rows(&db.session, sql, None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Exhausted, "{error}");
-    assert!(error.to_string().contains("query_memory"), "{error}");
+    assert!(error.to_string().contains("memory_limit"), "{error}");
     db.check("SELECT 1", &["1"]).await;
 }
 

@@ -139,7 +139,14 @@ async fn write(
 }
 
 fn answer(report: &LinesReport, accept_partial: bool) -> Result<Response, HttpError> {
-    let mut response = if report.rejected_total == 0 {
+    let mut response = if report.rejected_total == 0 && report.receipt.not_everywhere {
+        let body = json!({
+            "code": "not_everywhere",
+            "message": "the write is committed by a majority and stays, but was not on every node \
+                        before the deadline",
+        });
+        (StatusCode::ACCEPTED, Json(body)).into_response()
+    } else if report.rejected_total == 0 {
         StatusCode::NO_CONTENT.into_response()
     } else {
         let error = if accept_partial {
@@ -150,7 +157,11 @@ fn answer(report: &LinesReport, accept_partial: bool) -> Result<Response, HttpEr
         let first = report.rejected.first().map_or_else(String::new, |line| {
             format!(", the first in line {}: {}", line.line_number, line.error_message)
         });
-        let message = format!("{error}: {} lines were rejected{first}", report.rejected_total);
+        let lines = match report.rejected_total {
+            1 => "1 line was".to_owned(),
+            n => format!("{n} lines were"),
+        };
+        let message = format!("{error}: {lines} rejected{first}");
         let body = json!({
             "error": error,
             "code": "invalid",

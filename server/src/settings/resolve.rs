@@ -241,6 +241,9 @@ impl Settings {
         if self.wal_segment_size < ByteSize(1 << 20) {
             return wrong("wal_segment_size", &self.wal_segment_size, "at least 1MiB is needed");
         }
+        if self.query_timeout.0.is_zero() {
+            return wrong("query_timeout", &self.query_timeout, "it must be more than nothing");
+        }
         if self.flush_size.0 == 0 {
             return wrong("flush_size", &self.flush_size, "it must be more than nothing");
         }

@@ -50,6 +50,7 @@ fn settings_that_make_no_sense_are_errors() {
     check_error(&[], Some("max_body = \"big\""), "\"big\" is no size");
     check_error(&[], Some("max_body ="), "configuration file");
     check_error(&["--data-dir", "x", "--shards", "0"], None, "shards is 0");
+    check_error(&["--data-dir", "x", "--query-timeout", "0s"], None, "more than nothing");
     check_error(&["--data-dir", "x", "--max-body", "2GiB"], None, "up to 1GiB");
     check_error(&["--data-dir", "x", "--seeds", "a,b"], None, "--node-name");
     let named = ["--data-dir", "x", "--node-name"];

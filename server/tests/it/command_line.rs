@@ -22,14 +22,16 @@ fn usage_errors_end_with_2() {
     check(&["serve", "--data-dir", "x", "--max-body", "huge"], 2, "huge");
     check(&["serve", "--data-dir", "x", "--log-filter", "a=b=c"], 2, "log_filter");
     check(&["serve", "--data-dir", "x", "--config", "/nowhere.toml"], 2, "/nowhere.toml");
-    check(&["serve", "--data-dir", "x", "--seeds", "a,b"], 2, "not supported yet");
+    check(&["serve", "--data-dir", "x", "--seeds", "a,b"], 2, "--node-name");
     check(&["repair", "--data-dir", "x"], 2, "--accept-loss");
-    check(&["demo", "--nodes", "3"], 2, "not supported yet");
+    check(&["demo", "--nodes", "2"], 2, "1, 3 or 5 nodes");
+    check(&["cluster", "transfer", "0", "n2"], 2, "not supported yet");
+    check(&["cluster", "replace"], 2, "<NODE>");
 }
 
 #[test]
 fn commands_that_come_later_say_so_and_end_with_1() {
-    for command in ["load", "cluster", "backup", "restore", "verify"] {
+    for command in ["load", "backup", "restore", "verify"] {
         check(&[command, "status", "--any"], 1, "not supported yet");
     }
 }
@@ -70,7 +72,37 @@ fn a_busy_port_is_named_before_the_data_directory_is_touched() {
     check(&serve, 1, &format!("cannot serve HTTP at {addr}"));
     let serve = ["serve", "--data-dir", data, "--flight-addr", &addr, "--http-addr", "127.0.0.1:0"];
     check(&serve, 1, &format!("cannot serve Flight SQL at {addr}"));
+    let free = ["--flight-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"];
+    let cluster = ["--node-name", "n1", "--cluster-addr", &addr];
+    let serve = [&["serve", "--data-dir", data][..], &free, &cluster].concat();
+    check(&serve, 1, &format!("cannot serve the cluster at {addr}"));
     assert!(!std::path::Path::new(data).exists());
+}
+
+#[test]
+fn a_directory_of_a_single_node_is_not_taken_into_a_cluster() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start_on(dir.path(), &[]);
+    node.write("s,h=a f=1i 1");
+    assert_eq!(node.stop(), Some(0));
+    let data = dir.path().to_str().unwrap();
+    let free = ["--flight-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"];
+    let cluster = ["--node-name", "n1", "--cluster-addr", "127.0.0.1:0"];
+    let serve = [&["serve", "--data-dir", data][..], &free, &cluster].concat();
+    check(&serve, 1, "belongs to a node of its own");
+    assert_eq!(Node::start_on(dir.path(), &[]).value("SELECT sum(f) FROM s"), 1);
+}
+
+#[test]
+fn changes_of_a_cluster_are_refused_where_there_is_none() {
+    let node = Node::start(&[]);
+    let addr = node.flight();
+    check(&["cluster", "--addr", addr, "replace", "n2"], 1, "node of its own");
+    check(&["cluster", "--addr", addr, "remove", "n2"], 1, "node of its own");
+    let status = run(&["cluster", "status", "--json", "--addr", addr]);
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status["nodes"][0]["status"], "up", "{status}");
+    assert_eq!(status["shards"].as_array().map(Vec::len), Some(9), "{status}");
 }
 
 #[test]
@@ -111,13 +143,17 @@ fn sql_runs_against_either_door() {
 
 #[test]
 fn the_demo_runs_and_cleans_up() {
+    check_demo(&["demo", "--exit"], "A node runs");
+    check_demo(&["demo", "--exit", "--nodes", "3"], "| n3   | up ");
+}
+
+fn check_demo(arguments: &[&str], says: &str) {
     let temporary = tempfile::tempdir().unwrap();
-    let output =
-        quorate().args(["demo", "--exit"]).env("TMPDIR", temporary.path()).output().unwrap();
+    let output = quorate().args(arguments).env("TMPDIR", temporary.path()).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
     for want in
-        ["1440 points", "alpha", "curl", "adbc_driver_flightsql", "jdbc:arrow-flight-sql://"]
+        [says, "1440 points", "alpha", "curl", "adbc_driver_flightsql", "jdbc:arrow-flight-sql://"]
     {
         assert!(text.contains(want), "{want}: {text}");
     }

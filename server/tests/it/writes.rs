@@ -190,6 +190,10 @@ fn a_key_makes_a_retry_harmless_and_another_body_an_error() {
     assert_eq!(other.status, 400);
     assert!(other.json()["error"].as_str().unwrap().contains("different body"));
     assert_eq!(node.value("SELECT count(*) FROM k"), 1);
+    let known = node.get("/api/v1/keys/load-7").json();
+    let accepted = known["committed"].as_array().unwrap().iter().map(|e| e["accepted"].as_u64());
+    assert_eq!(accepted.sum::<Option<u64>>(), Some(1), "{known}");
+    assert_eq!(node.get("/api/v1/keys/load-8").status, 404);
 }
 
 #[test]

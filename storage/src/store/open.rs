@@ -383,6 +383,13 @@ impl Starting {
             cancel: self.cancel.clone(),
         };
         let ids = meta.state().routing.shards.clone();
+        if ids.len() != self.options.shards as usize {
+            tracing::warn!(
+                "the data directory has {} shards, and keeps them: the setting {} is for new ones",
+                ids.len(),
+                self.options.shards
+            );
+        }
         let started = {
             // The same voters as the metadata group's, should a shard have lost its own record of them.
             let membership = meta.membership();
@@ -475,7 +482,7 @@ impl Starting {
         }
         let machine = match self.machine_of(id, membership).await {
             Err(e) if e.kind() == crate::ErrorKind::Corrupt && self.place.is_some() => {
-                tracing::error!("shard {}: {}", id.0, with_causes(&e));
+                tracing::warn!("shard {} looks for help of its peers", id.0);
                 self.repair_files(id).await?;
                 self.machine_of(id, membership).await?
             }

@@ -72,6 +72,8 @@ pub struct WriteReceipt {
     pub shards: Vec<ShardReceipt>,
     /// Rejections of the request: of the first time, if it is a duplicate.
     pub rejected: Vec<String>,
+    /// It was to be on every voter ([`WriteLevel::All`]), and was not before the deadline. It is committed either way.
+    pub not_everywhere: bool,
 }
 
 /// Which series a delete is about.

@@ -142,7 +142,8 @@ pub(super) async fn write_all(
         .map(|(id, write)| submit(store, id, Submission { deadline, ..submission(write) }));
     // Every part is carried through, whatever becomes of the others: a write is atomic per shard only.
     results.extend(join_all(submissions).await);
-    let mut receipt = WriteReceipt { shards: Vec::new(), rejected: options.rejected.clone() };
+    let mut receipt =
+        WriteReceipt { rejected: options.rejected.clone(), ..WriteReceipt::default() };
     let (mut dropped, mut accepted) = (None, 0);
     for result in results {
         let (shard, stored) = result?;
@@ -158,15 +159,31 @@ pub(super) async fn write_all(
         receipt.shards.push(receipt_of(shard, &stored));
     }
     receipt.shards.sort_unstable_by_key(|part| part.shard);
-    if options.level == WriteLevel::All {
-        for part in &receipt.shards {
-            inner.shard(part.shard)?.wait_for_all(part.index, until).await?;
-        }
-    }
+    wait_for_level(store, options.level, until, &mut receipt).await?;
     match dropped {
         Some(table) if accepted == 0 => Err(Error::NoTable(table)),
         Some(_) | None => Ok(receipt),
     }
+}
+
+/// Waits until every voter has what is committed, if that is asked for. A deadline that passes is no failure.
+async fn wait_for_level(
+    store: &Store,
+    level: WriteLevel,
+    until: Instant,
+    receipt: &mut WriteReceipt,
+) -> Result<(), Error> {
+    if level == WriteLevel::Quorum {
+        return Ok(());
+    }
+    for part in &receipt.shards {
+        match store.inner.shard(part.shard)?.wait_for_all(part.index, until).await {
+            Ok(()) => {}
+            Err(e) if e.kind() == ErrorKind::Unknown => receipt.not_everywhere = true,
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
 }
 
 fn receipt_of(shard: ShardId, stored: &StoredResult) -> ShardReceipt {
@@ -279,7 +296,13 @@ pub(super) async fn delete(
     let deletes = shards.into_iter().map(|id| delete_in(store, id, &delete, options, deadline));
     receipts.extend(try_join_all(deletes).await?.into_iter().flatten());
     receipts.sort_unstable_by_key(|part| part.shard);
-    Ok(WriteReceipt { shards: receipts, rejected: options.rejected.clone() })
+    let mut receipt = WriteReceipt {
+        shards: receipts,
+        rejected: options.rejected.clone(),
+        not_everywhere: false,
+    };
+    wait_for_level(store, options.level, until, &mut receipt).await?;
+    Ok(receipt)
 }
 
 /// Deletes in one shard; nothing is logged where no series matches.
