@@ -98,7 +98,7 @@ pub(super) async fn metrics(State(door): State<Arc<Door>>) -> Response {
     text.sample("quorate_build_info", &version, 1);
     http(&mut text, &door.counters);
     let engine = door.engine().ok();
-    let ready = engine.is_some_and(|engine| engine.store().ready());
+    let ready = engine.is_some_and(|engine| engine.store().has_leaders());
     text.gauge("quorate_ready", "Whether the node serves reads and writes.", u8::from(ready));
     if let Some(engine) = engine {
         store(&mut text, &engine.store().status());

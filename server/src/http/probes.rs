@@ -35,7 +35,7 @@ pub(super) async fn ready(State(door): State<Arc<Door>>) -> Result<Response, Htt
     if !refusals.is_empty() {
         return Err(HttpError::unavailable(refusals.join("; ")));
     }
-    if !store.ready() {
+    if !store.ready().await {
         return Err(HttpError::unavailable("a group has no leader, or has not caught up"));
     }
     Ok(Json(json!({ "status": "ready", "version": VERSION })).into_response())

@@ -10,6 +10,8 @@ pub struct NodeReport {
     pub replicas: Vec<ReplicaReport>,
     /// Bytes of its segments.
     pub segment_bytes: u64,
+    /// What time it is there, ns.
+    pub clock_ns: i64,
 }
 
 /// How one replica stands, in its own eyes.

@@ -175,6 +175,7 @@ impl NodeService {
         let bytes = |machine: &Arc<ShardMachine>| {
             machine.version().iter().map(|s| s.meta.bytes).sum::<u64>()
         };
+        report.clock_ns = state.clock.as_ref().map_or(0, |clock| clock.now_nanos());
         report.segment_bytes = state.shards.values().map(bytes).sum();
         report
     }
@@ -291,7 +292,13 @@ impl Receiver for NodeService {
         }
         if let (Some(meta), true) = (&state.meta, from.node != 0) {
             let nodes = meta.state().nodes;
-            if nodes.get(&from.node).is_some_and(|node| node.removed) {
+            // As long as a group counts on its vote, the change that takes it may need it.
+            let counts = |group: &Group| {
+                group.status().voters.contains_key(&quorate_consensus::ReplicaId(from.node))
+            };
+            if nodes.get(&from.node).is_some_and(|node| node.removed)
+                && !state.groups.values().any(counts)
+            {
                 return Err(format!(
                     "node {} was removed from the cluster; start it with an empty data directory",
                     from.node

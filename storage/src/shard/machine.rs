@@ -132,6 +132,8 @@ pub(crate) struct ShardMachine {
     scrub: Mutex<ScrubStatus>,
     /// Serialises the writing of manifests.
     writing: Mutex<()>,
+    /// Held while files for a Raft snapshot are fetched: the leader may offer it again meanwhile.
+    preparing: tokio::sync::Mutex<()>,
     /// Files of a Raft snapshot that waits to be installed.
     prepared: Mutex<Vec<Arc<SegmentPin>>>,
     stopped: Mutex<Option<String>>,
@@ -178,6 +180,7 @@ impl ShardMachine {
             to_verify: Mutex::default(),
             scrub: Mutex::new(ScrubStatus::of(shard)),
             writing: Mutex::default(),
+            preparing: tokio::sync::Mutex::default(),
             prepared: Mutex::default(),
             stopped: Mutex::new(None),
         })
@@ -592,6 +595,7 @@ impl StateMachine for ShardMachine {
         };
         let record =
             ShardRecord::decode(&snapshot.manifest).map_err(|e| failed(with_causes(&e)))?;
+        let _alone = self.preparing.lock().await;
         // Pinned first: a file that is here already must not go before the snapshot is installed.
         let pins: Vec<_> = record.version.iter().map(|s| self.files.pins.pin(&s.meta)).collect();
         let segments: Vec<_> = record.version.iter().map(|s| Arc::clone(&s.meta)).collect();

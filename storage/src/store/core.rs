@@ -25,6 +25,9 @@ use crate::cluster::{
 use crate::scan::{TableView, TimeRange};
 use crate::shard::{Budget, Shard};
 
+/// How long a node that is asked whether it is ready tries to find out.
+const READY_DEADLINE: Duration = Duration::from_secs(1);
+
 /// A shard of this node.
 #[derive(Debug)]
 pub(super) enum Slot {
@@ -286,8 +289,23 @@ impl Store {
         self.inner.shards.values().filter_map(refused).collect()
     }
 
-    /// Whether every local group has a leader and has caught up.
-    pub fn ready(&self) -> bool {
+    /// Whether every group has a leader with a majority, and its replica here has applied what was committed when it was
+    /// asked. Takes up to a second.
+    pub async fn ready(&self) -> bool {
+        if !self.has_leaders() {
+            return false;
+        }
+        if self.inner.options.cluster.is_none() {
+            return true;
+        }
+        let meta = self.inner.meta_group.read_index(READY_DEADLINE);
+        let shards = self.inner.running().map(|shard| shard.read_index(READY_DEADLINE));
+        let (meta, shards) = futures::join!(meta, futures::future::join_all(shards));
+        meta.is_ok() && shards.iter().all(Result::is_ok)
+    }
+
+    /// Whether every local group runs and knows a leader, which may be gone: cheap, for counters.
+    pub fn has_leaders(&self) -> bool {
         self.inner.meta_group.group().leader().is_some()
             && self.inner.shards.values().all(|slot| match slot {
                 Slot::Running(shard) => shard.ready(),

@@ -171,8 +171,11 @@ async fn tend_meta(inner: &Inner) -> Result<(), Error> {
 /// move every time somebody looks.
 async fn expire(store: &Store) -> Result<(), Error> {
     let inner = &store.inner;
-    let now = inner.options.clock.now_nanos();
     let catalog = store.catalog();
+    if catalog.tables.values().all(|table| table.options.retention_ns.is_none()) {
+        return Ok(());
+    }
+    let Some(now) = store.majority_time().await else { return Ok(()) };
     for table in catalog.tables.values() {
         let Some(retention) = table.options.retention_ns else { continue };
         let step = (retention / 64).max(1);

@@ -40,6 +40,8 @@ const REPLAY_DEADLINE: Duration = Duration::from_mins(10);
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
 /// Flushes at once, on all shards.
 const FLUSHES_AT_ONCE: usize = 2;
+/// How often a start tells that it waits for a shard, before it goes on without it.
+const SHARD_ROUNDS: u32 = 5;
 /// How long a node may take to say whether it knows this one.
 const ASK_DEADLINE: Duration = Duration::from_secs(1);
 /// The one replica of each group on a node of its own.
@@ -270,8 +272,9 @@ impl Starting {
         }
     }
 
-    /// Waits as long as it takes: the others may be started tomorrow. An error of the store means that they do not take
-    /// this node for one of theirs.
+    /// For the metadata group, waits as long as it takes: the others may be started tomorrow. A shard is waited for a
+    /// while only: without a majority it refuses what it is asked, and the other shards serve. An error of the store means
+    /// that the others do not take this node for one of theirs.
     async fn wait_for_peers(
         &self,
         name: &str,
@@ -282,12 +285,17 @@ impl Starting {
         if !voters.is_empty() {
             group.bootstrap(voters).await?;
         }
+        let mut rounds = if group.id() == GroupId(0) { u32::MAX } else { SHARD_ROUNDS };
         loop {
+            rounds = rounds.saturating_sub(1);
             match group.wait_ready(TELL_EVERY).await {
                 Err(e) if matches!(e.kind(), quorate_consensus::ErrorKind::Unavailable) => {
                     tracing::info!("{name} waits for a majority of its replicas: {e}");
                     if let Some(refused) = self.refused_by_peers(place).await {
                         return Ok(Some(refused));
+                    }
+                    if rounds == 0 {
+                        return Ok(None);
                     }
                 }
                 ready => return ready.map(|()| None),

@@ -32,6 +32,8 @@ const EVERY: Duration = Duration::from_millis(500);
 const LAG_MAX: u64 = 256;
 /// Between two attempts to hand the same group over.
 const HAND_OVER_EVERY: Duration = Duration::from_secs(10);
+/// How long a group may take to show that it has a majority.
+const COMMIT_DEADLINE: Duration = Duration::from_secs(3);
 /// How long a node may take to say how it stands.
 const REPORT_DEADLINE: Duration = Duration::from_secs(1);
 
@@ -177,6 +179,12 @@ pub(super) async fn hand_over_to_any(cluster: &ClusterOptions, group: &Group) {
     }
 }
 
+/// The latest time that more than half of `nodes` have reached, from the clocks of those that answered.
+fn reached_by_majority(mut clocks: Vec<i64>, nodes: usize) -> Option<i64> {
+    clocks.sort_unstable_by(|a, b| b.cmp(a));
+    clocks.get(nodes / 2).copied()
+}
+
 /// What operators ask of a cluster.
 impl Store {
     /// How all nodes stand, as they say themselves. On a node of its own there is one node without a name.
@@ -209,6 +217,17 @@ impl Store {
         ClusterStatus { nodes: futures::future::join_all(asked).await }
     }
 
+    /// The time that a majority of the nodes' clocks has reached; none if no majority answers. A single clock that runs
+    /// ahead decides nothing that cannot be taken back.
+    pub(super) async fn majority_time(&self) -> Option<i64> {
+        if self.inner.options.cluster.is_none() {
+            return Some(self.inner.options.clock.now_nanos());
+        }
+        let nodes = self.cluster_status().await.nodes;
+        let clocks = nodes.iter().filter_map(|node| Some(node.report.as_ref().ok()?.clock_ns));
+        reached_by_majority(clocks.collect(), nodes.len())
+    }
+
     fn own_status(&self) -> NodeStatus {
         use crate::cluster::{NodeReport, ReplicaReport};
         let inner = &self.inner;
@@ -238,6 +257,7 @@ impl Store {
     /// its id. Its replicas are filled in the background.
     pub async fn add_node(&self, name: &str, replaces: Option<&str>) -> Result<u64, Error> {
         let cluster = self.clustered()?;
+        self.every_group_commits().await?;
         let replaces = replaces.map(|old| self.member(old)).transpose()?;
         let waiting = self.find_waiting(cluster, name).await?;
         let member = Member { id: 0, name: waiting.name, addr: waiting.addr, disk: waiting.disk };
@@ -253,6 +273,7 @@ impl Store {
     /// Removes a node. Without `force`, only if a majority of those that are left answers.
     pub async fn remove_node(&self, name: &str, force: bool) -> Result<(), Error> {
         self.clustered()?;
+        self.every_group_commits().await?;
         let member = self.member(name)?;
         let status = self.cluster_status().await;
         let left = status.nodes.iter().filter(|node| node.member.id != member.id);
@@ -269,6 +290,27 @@ impl Store {
             MetaReply::Refused(why) => Err(Error::Invalid(why)),
             reply => Err(Error::Internal(format!("a node was removed by {reply:?}"))),
         }
+    }
+
+    /// A change that a group cannot carry out must not be decided: what was decided before it could then never end.
+    async fn every_group_commits(&self) -> Result<(), Error> {
+        let inner = &self.inner;
+        let stuck = |what: String, e: &dyn std::error::Error| {
+            Error::Invalid(format!(
+                "{what} has no majority now ({}), and nodes change only while every shard has one; start the \
+                 nodes that are down, or wait for a change that is under way, and try again",
+                crate::with_causes(e)
+            ))
+        };
+        let meta = inner.meta_group.read_index(COMMIT_DEADLINE).await;
+        meta.map_err(|e| stuck("the metadata group".to_owned(), &e))?;
+        let shards = inner
+            .running()
+            .map(|shard| async move { (shard.id(), shard.read_index(COMMIT_DEADLINE).await) });
+        for (id, read) in futures::future::join_all(shards).await {
+            read.map_err(|e| stuck(format!("shard {}", id.0), &e))?;
+        }
+        Ok(())
     }
 
     fn clustered(&self) -> Result<&ClusterOptions, Error> {
@@ -385,6 +427,15 @@ mod tests {
     #[test]
     fn nothing_is_done_before_the_nodes_are_known() {
         assert_eq!(step(&BTreeMap::new(), &status(&[1, 2, 3], &[], &[])), Step::None);
+    }
+
+    #[test]
+    fn a_minority_of_clocks_decides_nothing() {
+        assert_eq!(reached_by_majority(vec![10, 9000, 11], 3), Some(11));
+        assert_eq!(reached_by_majority(vec![10, -9000, 11], 3), Some(10));
+        assert_eq!(reached_by_majority(vec![9000, 11], 3), Some(11), "one node is down");
+        assert_eq!(reached_by_majority(vec![9000], 3), None);
+        assert_eq!(reached_by_majority(vec![5, 1, 4, 2, 3], 5), Some(3));
     }
 
     #[test]

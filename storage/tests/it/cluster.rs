@@ -8,7 +8,7 @@ use quorate_storage::catalog::TableOptions;
 use quorate_storage::cluster::{ClusterOptions, NodeService};
 use quorate_storage::scan::TimeRange;
 use quorate_storage::{Error, ErrorKind, ReadLevel, Store, StoreOptions, WriteLevel, WriteOptions};
-use quorate_wal::RealDisk;
+use quorate_wal::{Clock, ManualClock, RealDisk, SystemClock};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
@@ -26,6 +26,7 @@ struct Node {
     name: String,
     dir: TempDir,
     service: Arc<NodeService>,
+    clock: Arc<dyn Clock>,
     store: Option<Store>,
 }
 
@@ -44,12 +45,18 @@ impl Cluster {
         for n in 1..=count {
             cluster.add(&format!("n{n}"));
         }
+        cluster.form().await;
+        cluster
+    }
+
+    async fn form(&mut self) {
+        let cluster = self;
+        let count = cluster.nodes.len();
         let opening: Vec<_> = (0..count).map(|n| cluster.open(n, count)).collect();
         let opened = futures::future::join_all(opening).await;
         for (node, store) in cluster.nodes.iter_mut().zip(opened) {
             node.store = Some(store);
         }
-        cluster
     }
 
     fn add(&mut self, name: &str) {
@@ -57,6 +64,7 @@ impl Cluster {
             name: name.to_owned(),
             dir: tempfile::tempdir().unwrap(),
             service: Arc::default(),
+            clock: Arc::new(SystemClock::new()),
             store: None,
         });
     }
@@ -78,6 +86,7 @@ impl Cluster {
         let options = StoreOptions {
             shards: 2,
             wal_segment_bytes: 1 << 20,
+            clock: Arc::clone(&node.clock),
             cluster: Some(ClusterOptions {
                 name: node.name.clone(),
                 addr: addr(&node.name),
@@ -453,5 +462,37 @@ async fn leaders_are_spread_over_the_nodes() {
         assert!(Instant::now() < deadline, "{status:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    cluster.close().await;
+}
+
+/// The clock of the shard's own leader is a century ahead.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_runs_ahead_expires_nothing() {
+    let clocks: Vec<_> = (0..3).map(|_| Arc::new(ManualClock::new(100 * DAY))).collect();
+    let mut cluster = Cluster::empty();
+    for (n, clock) in clocks.iter().enumerate() {
+        cluster.add(&format!("n{}", n + 1));
+        cluster.nodes[n].clock = Arc::<ManualClock>::clone(clock);
+    }
+    cluster.form().await;
+    let table = TableOptions { retention_ns: Some(10 * DAY), ..TableOptions::default() };
+    create_cpu(cluster.store(0), table).await;
+    let rows = [("a", 95 * DAY, 1.0), ("a", 99 * DAY, 2.0)];
+    let receipt = write(cluster.store(0), &rows).await.unwrap();
+    // Groups are led by turns: this node's turn is the group of the last row's shard.
+    let fast = (receipt.shards.last().unwrap().shard.0 as usize + 1) % 3;
+    clocks[fast].advance(Duration::from_hours(24 * 365 * 100));
+    let other = (0..3).find(|n| *n != fast).unwrap();
+    clocks[other].advance(Duration::from_hours(24 * 7));
+    let deadline = Instant::now() + PATIENCE;
+    while read(cluster.store(0)).await.len() == 2 {
+        assert!(Instant::now() < deadline, "nothing expires");
+        // Whoever leads looks when its own clock says that it is time.
+        for clock in &clocks {
+            clock.advance(Duration::from_secs(31));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(read(cluster.store(0)).await, expect(&rows[1..]));
     cluster.close().await;
 }

@@ -95,7 +95,7 @@ async fn without_a_readable_manifest_only_that_shard_refuses_and_names_the_remed
         disk.flip_bit(path, 8 * 100).unwrap();
     }
     let store = open(&disk).await;
-    assert!(!store.ready());
+    assert!(!store.ready().await);
     let table = cpu(&store).id;
     let error = store.view(table, TimeRange::ALL, &ReadLevel::Linearizable).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
@@ -112,11 +112,11 @@ async fn without_a_readable_manifest_only_that_shard_refuses_and_names_the_remed
     let mut accepting = options(DIR);
     accepting.accept_loss = true;
     let store = Store::open(disk.process(), accepting).await.unwrap();
-    assert!(store.ready());
+    assert!(store.ready().await);
     write(&store, &[("a", 1, 5.0)]).await.unwrap();
     stop(store).await;
     let store = open(&disk).await;
-    assert!(store.ready(), "the loss is accepted for good");
+    assert!(store.ready().await, "the loss is accepted for good");
     assert_eq!(read(&store).await.get(&("a".to_owned(), 1)), Some(&5.0));
     stop(store).await;
 }
@@ -129,13 +129,13 @@ async fn a_damaged_segment_makes_its_shard_refuse_until_the_loss_is_accepted() {
     let footer = disk.content(&segment).unwrap().len() as u64 - 4;
     disk.flip_bit(&segment, footer * 8).unwrap();
     let store = open(&disk).await;
-    assert!(!store.ready());
+    assert!(!store.ready().await);
     stop(store).await;
     let mut accepting = options(DIR);
     accepting.accept_loss = true;
     stop(Store::open(disk.process(), accepting).await.unwrap()).await;
     let store = open(&disk).await;
-    assert!(store.ready());
+    assert!(store.ready().await);
     assert!(!read(&store).await.is_empty());
     stop(store).await;
 }
@@ -287,7 +287,7 @@ async fn a_damaged_block_within_a_segment_is_given_up_by_repair() {
     assert!(size(&segment) > 4 << 16, "it has several blocks");
     disk.flip_bit(&segment, 8 * (size(&segment) as u64 / 3)).unwrap();
     let store = open(&disk).await;
-    assert!(store.ready(), "only what is read is looked at");
+    assert!(store.ready().await, "only what is read is looked at");
     let view = store.view(cpu(&store).id, TimeRange::ALL, &ReadLevel::Local).await.unwrap();
     let request = ScanRequest {
         columns: vec![ColumnId(3)],
