@@ -343,7 +343,11 @@ fn resolve_cluster(
     };
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.len() > 63 || !name.chars().all(plain) {
-        return wrong("node_name", &name, "1 to 63 letters, digits, dots, dashes are possible");
+        return wrong(
+            "node_name",
+            &name,
+            "1 to 63 letters, digits, dots, dashes, underscores are possible",
+        );
     }
     if expect == 0 || expect > 9 || expect.is_multiple_of(2) {
         return wrong("bootstrap_expect", &expect, "1, 3, 5, 7 or 9 are possible");

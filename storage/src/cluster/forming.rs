@@ -206,8 +206,8 @@ async fn ask_all(
             Ok((PeerReply::Hello { own: peer, known, place }, _)) => {
                 if let (Some(cluster), None) = (peer.cluster, &place) {
                     trouble.push(format!(
-                        "{} belongs to cluster {cluster:032x}, which does not know this node; if \
-                         it replaces one, run `quorate cluster replace` on a node of the cluster",
+                        "{} belongs to cluster {cluster:032x}, which does not know this node; \
+                         `quorate cluster add`, or `replace` if it stands in for another, takes it in",
                         peer.name
                     ));
                 }

@@ -145,8 +145,10 @@ impl Incoming<'_> {
     }
 
     fn append(&self, at: u64, piece: &Bytes) -> Result<(), Error> {
-        let mode = if at == 0 { OpenMode::CreateNew } else { OpenMode::ReadWrite };
         let disk = &self.files.disk;
+        // A crash may have left it empty.
+        let there = disk.exists(&self.part).map_err(|e| io("look for", &self.part, e))?;
+        let mode = if there { OpenMode::ReadWrite } else { OpenMode::CreateNew };
         let file = disk.open(&self.part, mode).map_err(|e| io("open", &self.part, e))?;
         file.write_all_at(piece, at).map_err(|e| io("write", &self.part, e))
     }

@@ -328,6 +328,10 @@ async fn a_segment_that_cannot_be_opened_is_fetched_from_another_replica() {
     cluster.stop(1).await;
     for file in &files {
         std::fs::remove_file(file).unwrap();
+        // A fetch that was cut off before the first byte came.
+        let incoming = file.parent().unwrap().with_file_name("incoming");
+        let part = format!("{}.part", file.file_name().unwrap().to_str().unwrap());
+        std::fs::write(incoming.join(part), []).unwrap();
     }
     cluster.restart(1).await;
     cluster.converge(&expect(&many)).await;
