@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::disk::OpenMode;
 use crate::entry::{Entry, EntryKind, GroupId, GroupState, LogPosition};
 use crate::queue::{Item, ItemKind};
 use crate::replay::GroupOutcome;
@@ -241,6 +242,48 @@ impl GroupLog {
     pub fn faulty(&self) -> Vec<LogPosition> {
         let log = self.group.log.lock();
         log.slots.iter().filter(|slot| slot.faulty).map(|slot| slot.position).collect()
+    }
+
+    /// Whether records of the group are missing: what it holds is then no proof of what it never held.
+    pub fn is_quarantined(&self) -> bool {
+        self.group.log.lock().quarantined
+    }
+
+    /// What stands at an index, FAULTY or not.
+    pub fn position_at(&self, index: u64) -> Option<LogPosition> {
+        self.group.log.lock().slot_mut(index).map(|slot| slot.position)
+    }
+
+    /// Writes the bytes of a FAULTY entry anew where they were, from a copy of another replica. Durable on return.
+    /// Bytes that are not those that were appended are refused. Blocks on the disk.
+    pub fn mend(&self, position: LogPosition, payload: &[u8]) -> Result<(), Error> {
+        let shared = self.shared();
+        let slot = self.group.log.lock().slot_mut(position.index).map(|slot| slot.clone());
+        let Some(slot) = slot.filter(|slot| slot.position == position && slot.faulty) else {
+            return Ok(());
+        };
+        let refuse = |path, what: String| Error::Corrupt { path, offset: 0, what };
+        let same = payload.len() == slot.len as usize && crc32c::crc32c(payload) == slot.crc;
+        let Some((place, segment)) = slot
+            .place
+            .and_then(|place| Some((place, shared.segment(place.segment)?)))
+            .filter(|_| same)
+        else {
+            let what = format!("the copy of entry {} is not what was appended", position.index);
+            return Err(refuse(shared.options.dir.clone(), what));
+        };
+        let io = |action| crate::recovery::io(action, &segment.path);
+        let file = shared.disk.open(&segment.path, OpenMode::ReadWrite).map_err(io("open"))?;
+        file.write_all_at(payload, place.offset).map_err(io("write"))?;
+        file.sync_data().map_err(io("sync"))?;
+        let mended = Slot { faulty: false, ..slot };
+        self.read_payload(&mended, place)?;
+        if let Some(slot) = self.group.log.lock().slot_mut(position.index)
+            && slot.position == position
+        {
+            slot.faulty = false;
+        }
+        Ok(())
     }
 
     pub(crate) fn accept_loss(&self, done: SyncCallback) -> Result<Vec<LogPosition>, Error> {

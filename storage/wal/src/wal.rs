@@ -159,7 +159,7 @@ impl Wal {
             bytes_live: self.bytes_from(oldest),
             poisoned: shared.is_poisoned(),
             disk_full: shared.disk_full.load(Ordering::Relaxed),
-            ..shared.metrics.status()
+            ..shared.metrics.status(shared.options.clock.monotonic())
         }
     }
 

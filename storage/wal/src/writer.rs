@@ -125,7 +125,10 @@ impl Writer {
         let mut guard = PoisonOnPanic { shared: Arc::clone(&self.shared), armed: true };
         while let Some(batch) = self.shared.next_batch(self.batch_bytes_max()) {
             let bytes = batch.iter().map(|item| item.kind.bytes()).sum();
-            match self.commit(&batch) {
+            self.shared.metrics.frame_begins(self.shared.options.clock.monotonic());
+            let committed = self.commit(&batch);
+            self.shared.metrics.frame_ended();
+            match committed {
                 Ok(frame) => self.publish(batch, &frame),
                 Err(error) => {
                     guard.armed = false;
@@ -275,8 +278,10 @@ impl Writer {
         let clock = &self.shared.options.clock;
         let before = clock.monotonic();
         file.sync_data().map_err(io("sync", path))?;
-        let sync = clock.monotonic().checked_sub(before).unwrap_or(Duration::ZERO);
-        self.shared.metrics.frame_written(frame.header.len, frame.entries().count() as u64, sync);
+        let now = clock.monotonic();
+        let sync = now.checked_sub(before).unwrap_or(Duration::ZERO);
+        let entries = frame.entries().count() as u64;
+        self.shared.metrics.frame_written(now, frame.header.len, entries, sync);
         Ok(())
     }
 
