@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{FutureExt, Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::codec::{decode_membership, encode_membership};
@@ -22,27 +23,40 @@ const APPLY_ENTRIES_MAX: usize = 256;
 /// Bytes of commands handed to the state machine at once; one entry may exceed it.
 const APPLY_BYTES_MAX: usize = 4 << 20;
 
+/// Where the state machine stands in memory.
+#[derive(Debug, Default)]
+pub(crate) struct Standing {
+    applied: Option<LogId>,
+    membership: StoredMembership,
+}
+
+impl Standing {
+    /// Of a state machine that was just opened: what is durable.
+    pub(crate) async fn durable(machine: &dyn StateMachine) -> io::Result<Self> {
+        let durable = machine.durable().await.map_err(fatal)?;
+        let membership = decode_membership(&durable.membership)
+            .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+        Ok(Self { applied: durable.position.map(log_id), membership })
+    }
+}
+
 /// openraft's state machine.
 #[derive(Debug)]
 pub(crate) struct Applier {
     machine: Arc<dyn StateMachine>,
-    applied: Option<LogId>,
-    membership: StoredMembership,
+    standing: Arc<Mutex<Standing>>,
     /// Dropped with the task that applies: whoever stops the group waits for that.
     _alive: oneshot::Sender<()>,
 }
 
 impl Applier {
-    /// Reads where the state machine stands. The receiver ends when the applier is gone.
-    pub(crate) async fn open(
+    /// Over a state machine that stands there. The receiver ends when the applier is gone.
+    pub(crate) fn new(
         machine: Arc<dyn StateMachine>,
-    ) -> io::Result<(Self, oneshot::Receiver<()>)> {
-        let durable = machine.durable().await.map_err(fatal)?;
-        let membership = decode_membership(&durable.membership)
-            .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
-        let applied = durable.position.map(log_id);
+        standing: Arc<Mutex<Standing>>,
+    ) -> (Self, oneshot::Receiver<()>) {
         let (alive, ended) = oneshot::channel();
-        Ok((Self { machine, applied, membership, _alive: alive }, ended))
+        (Self { machine, standing, _alive: alive }, ended)
     }
 
     async fn apply_batch(&mut self, batch: Batch) -> io::Result<()> {
@@ -51,8 +65,9 @@ impl Applier {
         };
         // The log hands entries out without gaps; what it must not do is to hand one out twice.
         let first = log_id(batch.entries[0].position);
-        if self.applied.is_some_and(|applied| first <= applied) {
-            let what = format!("entry {first} would be applied after {:?}", self.applied);
+        let standing = self.standing.lock().applied;
+        if standing.is_some_and(|applied| first <= applied) {
+            let what = format!("entry {first} would be applied after {standing:?}");
             return Err(io::Error::other(what));
         }
         let count = batch.entries.len();
@@ -65,9 +80,12 @@ impl Applier {
             let what = format!("{} replies for {count} entries", replies.len());
             return Err(io::Error::other(what));
         }
-        self.applied = Some(last);
-        if let Some(membership) = batch.membership {
-            self.membership = membership;
+        {
+            let mut standing = self.standing.lock();
+            standing.applied = Some(last);
+            if let Some(membership) = batch.membership {
+                standing.membership = membership;
+            }
         }
         for (responder, reply) in batch.responders.into_iter().zip(replies) {
             if let Some(responder) = responder {
@@ -116,7 +134,8 @@ impl RaftStateMachine<TypeConfig> for Applier {
     type SnapshotBuilder = Durable;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
-        Ok((self.applied, self.membership.clone()))
+        let standing = self.standing.lock();
+        Ok((standing.applied, standing.membership.clone()))
     }
 
     async fn apply<Strm>(&mut self, mut entries: Strm) -> Result<(), io::Error>
@@ -148,8 +167,8 @@ impl RaftStateMachine<TypeConfig> for Applier {
             manifest,
         };
         self.machine.install(snapshot).await.map_err(fatal)?;
-        self.applied = meta.last_log_id;
-        self.membership = meta.last_membership.clone();
+        *self.standing.lock() =
+            Standing { applied: meta.last_log_id, membership: meta.last_membership.clone() };
         Ok(())
     }
 

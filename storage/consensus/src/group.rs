@@ -14,20 +14,22 @@ use openraft::errors::{
 use openraft::{ChangeMembers, RaftMetrics};
 use parking_lot::Mutex;
 use quorate_wal::{GroupId, GroupLog, LogPosition};
-use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::{RwLock, oneshot, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::applier::Applier;
-use crate::log::LogStore;
-use crate::peers::Peers;
-use crate::raft::{Command, Outcome, Raft, Reply, TypeConfig, position};
-use crate::reads::{NoRead, Reads};
+use crate::applier::Standing;
+use crate::core::{Begin, Chain, Core, Parts, sync};
+use crate::raft::{Command, Outcome, Reply, TypeConfig, position};
+use crate::reads::NoRead;
 use crate::{Error, GroupStatus, Node, ReplicaId, Role, StateMachine, Timers, Transport};
 
 /// How long a change of the membership may take.
 const MEMBERSHIP_DEADLINE: Duration = Duration::from_secs(30);
 /// How long the core may take to note a snapshot that is durable already.
 const SNAPSHOT_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a change of the timers waits for proposals that are under way.
+const PROPOSALS_DRAIN: Duration = Duration::from_secs(2);
 
 /// What a replica needs to run.
 #[derive(Debug)]
@@ -58,26 +60,22 @@ pub struct Group {
 
 /// What the clones of a [`Group`] share.
 pub(crate) struct Inner {
-    pub(crate) group: GroupId,
-    pub(crate) replica: ReplicaId,
-    timers: Timers,
-    log: GroupLog,
-    pub(crate) machine: Arc<dyn StateMachine>,
-    pub(crate) raft: Raft,
-    reads: Arc<Reads>,
-    /// Until then, no part is taken in elections.
-    gate: Option<Instant>,
+    pub(crate) parts: Parts,
+    /// The one that runs now.
+    cores: watch::Sender<Arc<Core>>,
     /// The log's last index at start: what may have been committed then.
     last_at_start: Option<u64>,
     /// Held while the snapshot is moved.
     moving: tokio::sync::Mutex<()>,
-    /// Ends when the task that applies has ended.
-    applier: Mutex<Option<oneshot::Receiver<()>>>,
+    /// Held (shared) by each proposal until its outcome is known, so that a change of the core may wait for them.
+    proposing: RwLock<()>,
+    /// Held while the core is changed; whether the group is stopped for good.
+    changing: tokio::sync::Mutex<bool>,
 }
 
 impl fmt::Debug for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Inner { group, replica, .. } = &*self.inner;
+        let Parts { group, replica, .. } = &self.inner.parts;
         f.debug_struct("Group")
             .field("group", group)
             .field("replica", replica)
@@ -91,53 +89,80 @@ impl Group {
     pub async fn start(options: GroupOptions) -> Result<Self, Error> {
         let GroupOptions { cluster_name, group, replica, log, machine, transport, timers } =
             options;
-        let stopped = |what: &dyn fmt::Display| Error::Fatal { group, what: what.to_string() };
-        let config = timers.config(&cluster_name).map_err(|e| stopped(&e))?;
-        let state = log.state();
-        let (applier, ended) =
-            Applier::open(Arc::clone(&machine)).await.map_err(|e| stopped(&Chain(&e)))?;
-        let peers = Peers { group, replica, transport, append_deadline: timers.append_deadline() };
-        let store = LogStore::new(log.clone());
-        let raft = Raft::build(replica.0, config, peers, store, applier)
+        let standing = Standing::durable(&*machine)
             .await
-            .map_err(|e| stopped(&Chain(&e)))?;
-        raft.run();
-        let voters = raft
-            .with_raft_state(|state| {
-                state.membership_state.effective().voter_ids().collect::<BTreeSet<_>>()
-            })
-            .await
-            .map_err(|e| stopped(&e))?;
-
-        // A replica that gave a vote or followed a leader before the restart has forgotten the lease that it confirmed.
-        // Until that has run out it neither votes nor stands, lest a new leader be elected beside one who still trusts
-        // it. The only voter of a group has confirmed itself alone, and one without a vote nobody.
-        let alone = voters.len() == 1 && voters.contains(&replica.0);
-        let gate = (state.vote.is_some() && !alone).then(|| Instant::now() + timers.gate());
-        open_gate(&raft, gate, alone).await;
+            .map_err(|e| Error::Fatal { group, what: Chain(&e).to_string() })?;
+        let last_at_start = log.state().last.map(|last| last.index);
+        let standing = Arc::new(Mutex::new(standing));
+        let parts = Parts { cluster_name, group, replica, log, machine, transport, standing };
+        let core = Core::start(&parts, timers, Begin::Fresh).await?;
         let inner = Inner {
-            group,
-            replica,
-            timers,
-            log,
-            machine,
-            raft,
-            reads: Arc::default(),
-            gate,
-            last_at_start: state.last.map(|last| last.index),
+            parts,
+            cores: watch::Sender::new(Arc::new(core)),
+            last_at_start,
             moving: tokio::sync::Mutex::default(),
-            applier: Mutex::new(Some(ended)),
+            proposing: RwLock::default(),
+            changing: tokio::sync::Mutex::default(),
         };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The core that runs now.
+    pub(crate) fn core(&self) -> Arc<Core> {
+        Arc::clone(&self.inner.cores.borrow())
+    }
+
+    /// Raft's timers here.
+    pub fn timers(&self) -> Timers {
+        self.core().timers.clone()
+    }
+
+    /// Changes Raft's timers at this replica, which goes on in its role and term. Proposals that are under way are
+    /// waited for, a while; the outcome of those that take longer is unknown to who made them.
+    pub async fn set_timers(&self, timers: Timers) -> Result<(), Error> {
+        let Inner { parts, cores, moving, proposing, changing, .. } = &*self.inner;
+        timers.config(&parts.cluster_name, false).map_err(|e| self.unavailable(e.to_string()))?;
+        let stopped = changing.lock().await;
+        if *stopped {
+            return Err(self.fatal("it was stopped"));
+        }
+        let old = self.core();
+        if old.timers == timers {
+            return Ok(());
+        }
+        let _moving = moving.lock().await;
+        // While one waits here, new proposals wait too.
+        let _proposals = timeout(PROPOSALS_DRAIN, proposing.write()).await.ok();
+        let leads = old.raft.is_leader();
+        old.set_retired(true);
+        old.stop(parts.group).await;
+        let gate = Instant::now() + old.timers.gate();
+        let begin = Begin::InPlace { leads, gate };
+        let started = match sync(&parts.log).await {
+            Ok(()) => Core::start(parts, timers, begin).await,
+            Err(e) => Err(e),
+        };
+        match started {
+            Ok(core) => {
+                cores.send_replace(Arc::new(core));
+                Ok(())
+            }
+            Err(e) => {
+                // Whoever waits for the next core is told that there is none.
+                old.set_retired(false);
+                cores.send_modify(|_| {});
+                Err(e)
+            }
+        }
     }
 
     /// Makes a new group with these voters. A group that has a membership already is left alone.
     ///
     /// Call it on one of the voters, or on all of them with the same set.
     pub async fn bootstrap(&self, voters: BTreeMap<ReplicaId, Node>) -> Result<(), Error> {
-        let alone = voters.len() == 1 && voters.contains_key(&self.inner.replica);
+        let alone = voters.len() == 1 && voters.contains_key(&self.inner.parts.replica);
         let members: BTreeMap<_, _> = voters.into_iter().map(|(id, node)| (id.0, node)).collect();
-        match self.inner.raft.initialize(members).await {
+        match self.core().raft.initialize(members).await {
             Ok(()) if alone => self.elect().await,
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
             Err(RaftError::APIError(e @ InitializeError::NotInMembers(_))) => {
@@ -157,16 +182,20 @@ impl Group {
     ) -> Result<(LogPosition, Bytes), Error> {
         let deadline = Instant::now() + deadline;
         self.check_space()?;
+        let Ok(_proposing) = timeout_at(deadline, self.inner.proposing.read()).await else {
+            return Err(self.unavailable("it takes no commands now".to_owned()));
+        };
+        let core = self.core();
         // A replica that is stopping still takes commands for a moment, and forgets them.
-        if let Err(e) = &self.inner.raft.metrics().borrow_watched().running_state {
-            return Err(self.fatal(e));
+        if let Err(e) = &core.raft.metrics().borrow_watched().running_state {
+            return Err(self.ended(&core, e));
         }
         let (reply, outcome) = oneshot::channel();
         let command = Command(Arc::from(&*command));
-        let proposal = self.inner.raft.write(command).responder(Reply(reply));
+        let proposal = core.raft.write(command).responder(Reply(reply));
         match timeout_at(deadline, proposal.into_future()).await {
             Err(_) => return Err(self.unavailable("it takes no commands now".to_owned())),
-            Ok(Err(e)) => return Err(self.fatal(&e)),
+            Ok(Err(e)) => return Err(self.ended(&core, &e)),
             Ok(Ok(())) => {}
         }
         match timeout_at(deadline, outcome).await {
@@ -179,17 +208,21 @@ impl Group {
     /// Takes a linearizable read index (shared by waiting callers) and waits until it is applied here.
     pub async fn read_index(&self, deadline: Duration) -> Result<LogPosition, Error> {
         let deadline = Instant::now() + deadline;
-        let inner = &self.inner;
-        let round = inner.reads.join(&inner.raft, inner.timers.election_max * 2);
-        let read = match timeout_at(deadline, round).await {
-            Err(_) => return Err(self.unavailable("no quorum answered in time".to_owned())),
-            Ok(Ok(read)) => read,
-            Ok(Err(NoRead::NotLeader(leader))) => {
-                return Err(Error::NotLeader { group: inner.group, leader });
-            }
-            Ok(Err(NoRead::NoQuorum(what))) => return Err(self.unavailable(what)),
-            Ok(Err(NoRead::Stopped(what))) => {
-                return Err(Error::Fatal { group: inner.group, what });
+        let group = self.inner.parts.group;
+        let read = loop {
+            let core = self.core();
+            let round = core.reads.join(&core.raft, core.timers.election_max * 2);
+            match timeout_at(deadline, round).await {
+                Err(_) => return Err(self.unavailable("no quorum answered in time".to_owned())),
+                Ok(Ok(read)) => break read,
+                Ok(Err(NoRead::NotLeader(leader))) => {
+                    return Err(Error::NotLeader { group, leader });
+                }
+                Ok(Err(NoRead::NoQuorum(what))) => return Err(self.unavailable(what)),
+                Ok(Err(NoRead::Stopped(what))) if !core.is_retired() => {
+                    return Err(Error::Fatal { group, what });
+                }
+                Ok(Err(NoRead::Stopped(_))) => self.next_core(&core, deadline).await?,
             }
         };
         self.applied_until(read.index, deadline).await?;
@@ -226,24 +259,24 @@ impl Group {
 
     /// The group.
     pub fn id(&self) -> GroupId {
-        self.inner.group
+        self.inner.parts.group
     }
 
     /// Who leads, if known.
     pub fn leader(&self) -> Option<ReplicaId> {
-        self.inner.raft.metrics().borrow_watched().current_leader.map(ReplicaId)
+        self.core().raft.metrics().borrow_watched().current_leader.map(ReplicaId)
     }
 
     /// Whether this replica leads, as far as it knows: it may have been replaced without having heard of it.
     pub fn is_leader(&self) -> bool {
-        self.inner.raft.is_leader()
+        self.core().raft.is_leader()
     }
 
     /// Where it stands.
     pub fn status(&self) -> GroupStatus {
-        let inner = &self.inner;
-        let last = inner.log.state();
-        let metrics = inner.raft.metrics().borrow_watched().clone();
+        let parts = &self.inner.parts;
+        let last = parts.log.state();
+        let metrics = self.core().raft.metrics().borrow_watched().clone();
         let membership = metrics.membership_config.membership();
         let voters: BTreeSet<u64> = membership.voter_ids().collect();
         let (voters, learners) = membership
@@ -260,8 +293,8 @@ impl Group {
         };
         let matched = metrics.replication.into_iter().flatten();
         GroupStatus {
-            group: inner.group,
-            replica: inner.replica,
+            group: parts.group,
+            replica: parts.replica,
             role,
             term: metrics.current_term,
             leader: metrics.current_leader.map(ReplicaId),
@@ -281,8 +314,9 @@ impl Group {
     ///
     /// A leader purges what it still sends to a follower once that is done.
     pub async fn snapshot_moved(&self, keep_after: LogPosition) -> Result<(), Error> {
-        let raft = &self.inner.raft;
         let _moving = self.inner.moving.lock().await;
+        let core = self.core();
+        let raft = &core.raft;
         let deadline = Instant::now() + SNAPSHOT_DEADLINE;
         let noted = |metrics: &RaftMetrics<TypeConfig>| {
             metrics.snapshot.is_some_and(|snapshot| snapshot.index() >= keep_after.index)
@@ -317,7 +351,9 @@ impl Group {
 
     /// Hands leadership to a voter, and waits until it leads. No command is taken meanwhile.
     pub async fn transfer_leader(&self, to: ReplicaId) -> Result<(), Error> {
-        let Inner { group, replica, raft, timers, .. } = &*self.inner;
+        let Parts { group, replica, .. } = &self.inner.parts;
+        let core = self.core();
+        let (raft, timers) = (&core.raft, &core.timers);
         let status = self.status();
         if status.role != Role::Leader {
             return Err(Error::NotLeader { group: *group, leader: status.leader });
@@ -351,26 +387,22 @@ impl Group {
         self.check_gate()?;
         let voters = self.status().voters;
         let alone = voters.len() <= 1;
-        self.inner.raft.trigger().elect(!alone).await.map_err(|e| self.fatal(&e))
+        self.core().raft.trigger().elect(!alone).await.map_err(|e| self.fatal(&e))
     }
 
     /// Stops the replica; its log and state stay. On return the state machine is no longer called.
     pub async fn stop(&self) {
-        if let Err(e) = self.inner.raft.shutdown().await {
-            tracing::warn!(group = self.inner.group.0, error = %e, "a stopping replica failed");
-        }
-        let applier = self.inner.applier.lock().take();
-        if let Some(applier) = applier {
-            // Nothing is ever sent: an error is the end.
-            applier.await.ok();
-        }
+        let mut stopped = self.inner.changing.lock().await;
+        *stopped = true;
+        self.core().stop(self.inner.parts.group).await;
     }
 }
 
 impl Group {
     async fn change_membership(&self, change: ChangeMembers<u64, Node>) -> Result<(), Error> {
-        let changing = self.inner.raft.change_membership(change, false);
-        match tokio::time::timeout(MEMBERSHIP_DEADLINE, changing).await {
+        let core = self.core();
+        let changing = core.raft.change_membership(change, false);
+        match timeout(MEMBERSHIP_DEADLINE, changing).await {
             Err(_) => Err(self.unknown("the membership change was not committed".to_owned())),
             Ok(Ok(_)) => Ok(()),
             Ok(Err(RaftError::APIError(e))) => self.outcome(Err(e)).map(|_| ()),
@@ -397,33 +429,61 @@ impl Group {
         what: &str,
         reached: impl Fn(&RaftMetrics<TypeConfig>) -> bool + Send,
     ) -> Result<(), Error> {
-        let mut metrics = self.inner.raft.metrics();
         loop {
-            {
-                let now = metrics.borrow_and_update();
-                if reached(&now) {
-                    return Ok(());
+            let core = self.core();
+            let mut metrics = core.raft.metrics();
+            loop {
+                {
+                    let now = metrics.borrow_and_update();
+                    if reached(&now) {
+                        return Ok(());
+                    }
+                    if let Err(e) = &now.running_state {
+                        if core.is_retired() {
+                            break;
+                        }
+                        return Err(self.fatal(e));
+                    }
                 }
-                if let Err(e) = &now.running_state {
-                    return Err(self.fatal(e));
+                match timeout_at(deadline, metrics.changed()).await {
+                    Err(_) => return Err(self.unavailable(what.to_owned())),
+                    Ok(Err(_)) if core.is_retired() => break,
+                    Ok(Err(_)) => return Err(self.fatal("its core has ended")),
+                    Ok(Ok(())) => {}
                 }
             }
-            match timeout_at(deadline, metrics.changed()).await {
-                Err(_) => return Err(self.unavailable(what.to_owned())),
-                Ok(Err(_)) => return Err(self.fatal("its core has ended")),
-                Ok(Ok(())) => {}
-            }
+            self.next_core(&core, deadline).await?;
         }
+    }
+
+    /// Waits until another core runs in the place of this one.
+    async fn next_core(&self, core: &Arc<Core>, deadline: Instant) -> Result<(), Error> {
+        let mut cores = self.inner.cores.subscribe();
+        let taken_over = |now: &Arc<Core>| !Arc::ptr_eq(now, core) || !core.is_retired();
+        let next = timeout_at(deadline, cores.wait_for(taken_over)).await;
+        match next.map(|next| next.map(|next| Arc::clone(&next))) {
+            Err(_) => Err(self.unavailable("its timers are being changed".to_owned())),
+            Ok(Ok(next)) if !Arc::ptr_eq(&next, core) => Ok(()),
+            Ok(Ok(_) | Err(_)) => Err(self.fatal("its core has ended")),
+        }
+    }
+
+    /// The error of a core that has ended: nothing was done, where another one takes over.
+    pub(crate) fn ended(&self, core: &Core, what: &(impl fmt::Display + ?Sized)) -> Error {
+        if core.is_retired() {
+            return self.unavailable("its timers are being changed".to_owned());
+        }
+        self.fatal(what)
     }
 
     /// Refuses what the log would refuse, before Raft counts on it.
     pub(crate) fn check_space(&self) -> Result<(), Error> {
-        let Inner { group, log, .. } = &*self.inner;
+        let Parts { group, log, .. } = &self.inner.parts;
         log.admit().map_err(|source| Error::Log { group: *group, source })
     }
 
     pub(crate) fn check_gate(&self) -> Result<(), Error> {
-        match self.inner.gate {
+        match self.core().gate {
             Some(gate) if Instant::now() < gate => {
                 Err(self.unavailable("the replica has just restarted".to_owned()))
             }
@@ -432,7 +492,7 @@ impl Group {
     }
 
     fn not_leader(&self, forward: &ForwardToLeader<TypeConfig>) -> Error {
-        let group = self.inner.group;
+        let group = self.inner.parts.group;
         match forward.reason {
             ForwardReason::LeaseExpired => {
                 self.unavailable("the leader hears no quorum".to_owned())
@@ -444,46 +504,14 @@ impl Group {
     }
 
     pub(crate) fn unavailable(&self, what: String) -> Error {
-        Error::Unavailable { group: self.inner.group, what }
+        Error::Unavailable { group: self.inner.parts.group, what }
     }
 
     fn unknown(&self, what: String) -> Error {
-        Error::Unknown { group: self.inner.group, what }
+        Error::Unknown { group: self.inner.parts.group, what }
     }
 
     pub(crate) fn fatal(&self, what: &(impl fmt::Display + ?Sized)) -> Error {
-        Error::Fatal { group: self.inner.group, what: what.to_string() }
-    }
-}
-
-/// Lets the replica stand for election: now, or once its gate is open.
-async fn open_gate(raft: &Raft, gate: Option<Instant>, alone: bool) {
-    let Some(gate) = gate else {
-        raft.runtime_config().elect(true);
-        if alone {
-            // Nobody else can be elected: no reason to wait for a tick.
-            raft.trigger().elect(false).await.ok();
-        }
-        return;
-    };
-    let raft = raft.clone();
-    tokio::spawn(async move {
-        tokio::time::sleep_until(gate).await;
-        raft.runtime_config().elect(true);
-    });
-}
-
-/// An error and its causes on one line.
-struct Chain<'a>(&'a (dyn std::error::Error + 'static));
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            write!(f, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
+        Error::Fatal { group: self.inner.parts.group, what: what.to_string() }
     }
 }

@@ -23,7 +23,9 @@
 //! - An answer is never made up: what cannot be reached is an error.
 //! - An error says whether the command was handed in: [`ErrorKind::Unknown`] is the only one after which it may commit.
 //!
-//! **Limits.** Every replica of a group must run the same [`Timers`]. A group costs about a dozen tasks and a tick every
+//! - Other timers are another run of openraft over the same open log and state machine; a leader goes on in its term.
+//!
+//! **Limits.** Replicas of a group should run the same [`Timers`]. A group costs about a dozen tasks and a tick every
 //! 16 ms; at most some dozens of groups belong on a node.
 
 mod error;
@@ -36,6 +38,7 @@ mod transport;
 
 mod applier;
 mod codec;
+mod core;
 mod log;
 mod peers;
 mod raft;

@@ -56,7 +56,8 @@ impl StoreBuilder<TypeConfig, LogStore, Applier, TempDir> for Builder {
     async fn build(&self) -> Result<(TempDir, LogStore, Applier), StorageError<TypeConfig>> {
         let dir = TempDir::new().unwrap();
         let (_, store) = open_log(&dir);
-        let (applier, _) = Applier::open(Arc::new(Positions::default())).await.unwrap();
+        let standing = Arc::default();
+        let (applier, _) = Applier::new(Arc::new(Positions::default()), standing);
         Ok((dir, store, applier))
     }
 }

@@ -27,6 +27,8 @@ struct Links {
     replicas: HashMap<(GroupId, ReplicaId), Group>,
     nodes: HashMap<String, Arc<dyn Receiver>>,
     cut: HashSet<(ReplicaId, ReplicaId)>,
+    /// How long every message and every answer takes.
+    delay: Duration,
 }
 
 impl MemoryTransport {
@@ -70,6 +72,11 @@ impl MemoryTransport {
         }
     }
 
+    /// Makes every message and every answer take so long, over all links.
+    pub fn set_delay(&self, delay: Duration) {
+        self.links.write().delay = delay;
+    }
+
     /// As a trait object.
     pub fn shared(self) -> Arc<dyn Transport> {
         Arc::new(self)
@@ -99,7 +106,17 @@ impl MemoryTransport {
         if self.is_cut(from, to) {
             return Err(io::ErrorKind::NotConnected.into());
         }
-        let answer = tokio::time::timeout(deadline, answering)
+        let delay = self.links.read().delay;
+        let there_and_back = async {
+            if delay.is_zero() {
+                return answering.await;
+            }
+            tokio::time::sleep(delay).await;
+            let answer = answering.await;
+            tokio::time::sleep(delay).await;
+            answer
+        };
+        let answer = tokio::time::timeout(deadline, there_and_back)
             .await
             .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?;
         if self.is_cut(to, from) {

@@ -6,7 +6,7 @@ use crate::codec::{
     self, AppendRecord, AppendReply, SnapshotRecord, SnapshotReply, TransferRecord, TransferReply,
     VoteAskRecord, VoteReply,
 };
-use crate::group::Inner;
+use crate::core::Parts;
 use crate::raft::{RaftSnapshot, SnapshotMeta, log_id};
 use crate::{Error, Group, Message, MessageKind, Snapshot};
 
@@ -15,11 +15,13 @@ impl Group {
     ///
     /// The first poll queues the message; poll messages of one peer in the order in which they arrived.
     pub async fn handle(&self, message: Message) -> Result<Bytes, Error> {
-        let Inner { group, replica, raft, .. } = &*self.inner;
+        let Parts { group, replica, .. } = &self.inner.parts;
         if message.group != *group || message.to != *replica {
             return Err(self.unavailable(format!("a message for replica {}", message.to.0)));
         }
         let unread = |source| Error::Message { group: *group, source };
+        let core = self.core();
+        let raft = &core.raft;
         let answer = match message.kind {
             MessageKind::Append | MessageKind::Heartbeat => {
                 let record: AppendRecord<'_> = codec::decode(&message.payload).map_err(unread)?;
@@ -27,7 +29,8 @@ impl Group {
                 if !request.entries.is_empty() {
                     self.check_space()?;
                 }
-                let response = raft.append_entries(request).await.map_err(|e| self.fatal(&e))?;
+                let response =
+                    raft.append_entries(request).await.map_err(|e| self.ended(&core, &e))?;
                 codec::encode(&AppendReply::from(response))
             }
             MessageKind::Vote => {
@@ -38,7 +41,7 @@ impl Group {
                 } else {
                     raft.vote(record.into()).await
                 };
-                codec::encode(&VoteReply::from(response.map_err(|e| self.fatal(&e))?))
+                codec::encode(&VoteReply::from(response.map_err(|e| self.ended(&core, &e))?))
             }
             MessageKind::Snapshot => {
                 let record: SnapshotRecord<'_> = codec::decode(&message.payload).map_err(unread)?;
@@ -53,19 +56,19 @@ impl Group {
                     manifest: manifest.clone(),
                 };
                 // Before Raft hears of it: what fails here stops nobody.
-                if let Err(e) = self.inner.machine.prepare(&offered).await {
+                if let Err(e) = self.inner.parts.machine.prepare(&offered).await {
                     return Err(self.unavailable(format!("the snapshot is not taken yet: {e}")));
                 }
                 let snapshot = RaftSnapshot { meta, snapshot: manifest };
                 let installing = raft.install_full_snapshot(record.vote.into(), snapshot);
-                let response = installing.await.map_err(|e| self.fatal(&e))?;
+                let response = installing.await.map_err(|e| self.ended(&core, &e))?;
                 codec::encode(&SnapshotReply::from(response))
             }
             MessageKind::Transfer => {
                 self.check_gate()?;
                 let record: TransferRecord = codec::decode(&message.payload).map_err(unread)?;
                 let taking = raft.handle_transfer_leader(record.into());
-                let response = taking.await.map_err(|e| self.fatal(&e))?;
+                let response = taking.await.map_err(|e| self.ended(&core, &e))?;
                 codec::encode(&TransferReply::from(response))
             }
         };

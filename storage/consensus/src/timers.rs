@@ -11,7 +11,8 @@ use openraft::{Config, ConfigError, SnapshotPolicy, StepDownPolicy};
 /// Entries in one append message at most; bytes are capped by the log reader.
 const ENTRIES_PER_MESSAGE_MAX: u64 = 256;
 
-/// Raft's timers; the same on all replicas of a group.
+/// Raft's timers. Replicas of a group may differ in them: that costs elections, not safety, since no read relies on a
+/// lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timers {
     /// Time between heartbeats.
@@ -45,8 +46,13 @@ impl Timers {
         self.election_max
     }
 
-    /// The configuration of one replica, without elections: the group allows them.
-    pub(crate) fn config(&self, cluster_name: &str) -> Result<Arc<Config>, ConfigError> {
+    /// The configuration of one replica, without elections: the group allows them. `restores`: whoever leads by the
+    /// log's vote goes on leading, which only a process that has lost nothing of its log may do.
+    pub(crate) fn config(
+        &self,
+        cluster_name: &str,
+        restores: bool,
+    ) -> Result<Arc<Config>, ConfigError> {
         let election_timeout_max = millis(self.election_max);
         let config = Config {
             cluster_name: cluster_name.to_owned(),
@@ -58,7 +64,7 @@ impl Timers {
             enable_elect: false,
             enable_pre_vote: Some(true),
             // A leader that lost unsynced entries must not go on in its term: log ids would be used twice.
-            enable_leader_restore: Some(false),
+            enable_leader_restore: Some(restores),
             // A leader that can send but hears nobody falls silent now and then, so that others can be elected.
             quorum_loss_probe_interval: Some(election_timeout_max * 5 / 2),
             allow_log_reversion: None,
@@ -91,7 +97,7 @@ mod tests {
 
     #[test]
     fn default_timers_make_a_valid_configuration() {
-        let config = Timers::default().config("test").unwrap();
+        let config = Timers::default().config("test", false).unwrap();
         assert_eq!(config.enable_leader_restore, Some(false));
         assert_eq!(config.enable_pre_vote, Some(true));
         assert_eq!(config.quorum_loss_probe_interval, Some(1000));
@@ -109,13 +115,13 @@ mod tests {
                 election_min: Duration::from_millis(election_min),
                 election_max: Duration::from_millis(election_max),
             };
-            timers.config("test").unwrap();
+            timers.config("test", false).unwrap();
         }
     }
 
     #[test]
     fn timers_that_cannot_work_are_refused() {
         let timers = Timers { election_max: Duration::from_millis(100), ..Timers::default() };
-        assert!(timers.config("test").is_err());
+        assert!(timers.config("test", false).is_err());
     }
 }

@@ -8,3 +8,4 @@ mod held_disk;
 mod machine;
 mod single;
 mod three;
+mod timers;
