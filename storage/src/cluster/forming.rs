@@ -136,7 +136,7 @@ pub(crate) async fn join(
     // What is wrong in the first moments rights itself.
     let mut told = Instant::now() - TELL_EVERY + TELL_FIRST;
     loop {
-        let (found, trouble) = ask_all(&own, options, service, &peers).await;
+        let (found, trouble, silent) = ask_all(&own, options, service, &peers).await;
         let (cluster, place, waits_for) = match found {
             Some((cluster, place)) => (cluster, Some(place), String::new()),
             None => match founders(&own, &service.heard()) {
@@ -157,7 +157,7 @@ pub(crate) async fn join(
         if told.elapsed() >= TELL_EVERY {
             told = Instant::now();
             tracing::info!("waiting for a cluster: {waits_for}");
-            for trouble in trouble {
+            for trouble in trouble.into_iter().chain(silent) {
                 tracing::warn!("{trouble}");
             }
         }
@@ -177,13 +177,14 @@ fn check_name(dir: &DataDir, options: &ClusterOptions, place: &Place) -> Result<
     }
 }
 
-/// Asks the seeds and all who were heard of. Returns this node's place, if a member knows one, and what went wrong.
+/// Asks the seeds and all who were heard of. Returns this node's place, if a member knows one, what went wrong, and who
+/// cannot be reached.
 async fn ask_all(
     own: &Hello,
     options: &ClusterOptions,
     service: &NodeService,
     peers: &Peers,
-) -> (Option<(u128, Place)>, Vec<String>) {
+) -> (Option<(u128, Place)>, Vec<String>, Vec<String>) {
     let heard = service.heard();
     let mut targets: BTreeMap<String, Node> = BTreeMap::new();
     for seed in &options.seeds {
@@ -200,7 +201,7 @@ async fn ask_all(
         (node, peers.ask(node, &hello, &[], ASK_DEADLINE).await)
     });
     let mut found = None;
-    let mut trouble = Vec::new();
+    let (mut trouble, mut silent) = (Vec::new(), Vec::new());
     for (node, answer) in futures::future::join_all(asked).await {
         match answer {
             Ok((PeerReply::Hello { own: peer, known, place }, _)) => {
@@ -223,10 +224,10 @@ async fn ask_all(
             }
             Ok((reply, _)) => trouble.push(format!("{} answered with {reply:?}", node.addr)),
             Err(e) if e.kind() == std::io::ErrorKind::NotConnected => {
-                tracing::debug!("{} cannot be reached: {e}", node.addr);
+                silent.push(format!("{} cannot be reached: {e}", node.addr));
             }
             Err(e) => trouble.push(format!("{}: {e}", node.addr)),
         }
     }
-    (found, trouble)
+    (found, trouble, silent)
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{Member, Routing};
 use crate::catalog::{Catalog, CatalogCommand, CatalogReply};
 use crate::manifest::{Manifest, ManifestStore};
+use crate::shard::Remedy;
 use crate::store::ShardId;
 use crate::{ColumnId, Error, LogPosition, TableId};
 
@@ -296,6 +297,7 @@ impl MetaMachine {
     pub(crate) fn open(
         manifests: ManifestStore,
         purged: Option<LogPosition>,
+        remedy: &Remedy,
     ) -> Result<Self, Error> {
         let loaded = manifests.load()?;
         for (path, what) in &loaded.damaged {
@@ -304,11 +306,9 @@ impl MetaMachine {
         let newest = loaded.manifests.into_iter().next();
         let covered = newest.as_ref().map(|(m, _)| m.position);
         if purged > covered {
-            return Err(Error::Corrupt(
-                "the metadata group has no readable manifest that its log goes on from; restore \
-                 meta/manifest from a backup"
-                    .to_owned(),
-            ));
+            return Err(Error::Corrupt(format!(
+                "the metadata group has no readable manifest that its log goes on from; {remedy}"
+            )));
         }
         let mut progress = Progress {
             state: MetaState::default(),

@@ -34,7 +34,8 @@ fn entry(index: u64, command: &MetaCommand) -> Applied {
 }
 
 fn machine(disk: &Arc<dyn Disk>, purged: Option<LogPosition>) -> Result<MetaMachine, Error> {
-    MetaMachine::open(ManifestStore::open(Arc::clone(disk), Path::new(DIR))?, purged)
+    let manifests = ManifestStore::open(Arc::clone(disk), Path::new(DIR))?;
+    MetaMachine::open(manifests, purged, &Remedy::Replace)
 }
 
 #[test]

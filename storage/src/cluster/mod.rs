@@ -8,6 +8,7 @@
 mod data_dir;
 mod forming;
 mod meta;
+mod pace;
 mod place;
 mod replica;
 mod report;
@@ -30,7 +31,9 @@ pub(crate) use meta::{
     KnownIds, MetaCommand, MetaMachine, MetaReply, MetaState, NodeRecord, decode_reply,
     encode as encode_meta,
 };
+pub(crate) use pace::Pacer;
 pub(crate) use place::Place;
 pub(crate) use replica::{Peers, Replica};
 pub(crate) use routing::Routing;
+pub(crate) use service::Pace;
 pub(crate) use wire::{Hello, PeerReply, PeerRequest};

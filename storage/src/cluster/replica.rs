@@ -21,6 +21,10 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(100);
 /// Time that an answer may take beyond the deadline of what was asked.
 const ANSWER_SLACK: Duration = Duration::from_millis(500);
+/// How often a request that waits for a leader looks who leads.
+const LEADER_POLL: Duration = Duration::from_millis(100);
+/// How long a node that leads no longer may take to answer.
+const LEFT_ANSWERS_WITHIN: Duration = Duration::from_millis(500);
 /// How long one attempt at a read index may take, before another leader is looked for.
 const READ_ATTEMPT: Duration = Duration::from_secs(3);
 
@@ -227,7 +231,15 @@ impl Replica {
         deadline: Duration,
     ) -> Result<(PeerReply, Bytes), Error> {
         let group = self.group.id();
-        match peers.ask(node, request, payload, deadline + ANSWER_SLACK).await {
+        let asking = peers.ask(node, request, payload, deadline + ANSWER_SLACK);
+        let answer = tokio::select! {
+            answer = asking => answer,
+            () = self.led_by_another_than(ReplicaId(node.node)) => {
+                let what = format!("node {} leads no longer, and has not answered", node.name);
+                return Err(Error::Unknown { group, what });
+            }
+        };
+        match answer {
             Ok((PeerReply::Refused(refusal), _)) => Err(refusal.into_error(group)),
             Ok(answer) => Ok(answer),
             Err(e) => {
@@ -243,6 +255,15 @@ impl Replica {
                 })
             }
         }
+    }
+
+    /// Resolves a while after another replica leads: one that has only stepped down has answered by then, and one that
+    /// hangs never will.
+    async fn led_by_another_than(&self, leader: ReplicaId) {
+        while self.group.leader().is_none_or(|now| now == leader) {
+            tokio::time::sleep(LEADER_POLL).await;
+        }
+        tokio::time::sleep(LEFT_ANSWERS_WITHIN).await;
     }
 
     fn odd(&self, reply: &PeerReply) -> Error {

@@ -12,6 +12,12 @@ pub struct NodeReport {
     pub segment_bytes: u64,
     /// What time it is there, ns.
     pub clock_ns: i64,
+    /// Raft's heartbeat there, ms: it follows the round trips and syncs that the node measures.
+    pub heartbeat_ms: u64,
+    /// How long syncs of its log took in the last ten seconds (99th percentile), µs.
+    pub sync_us: u64,
+    /// Whether its disk is too slow to lead.
+    pub disk_stalls: bool,
 }
 
 /// How one replica stands, in its own eyes.

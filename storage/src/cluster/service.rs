@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
-use quorate_consensus::{Group, GroupId, Message, PeerIdentity, Receiver};
+use quorate_consensus::{
+    Group, GroupId, LogPosition, Message, PeerIdentity, Receiver, StateMachine as _, Timers,
+};
+use quorate_wal::Wal;
 use tokio::sync::watch;
 
 use super::place::{Member, Place};
@@ -46,6 +49,21 @@ struct State {
     /// Why a shard does not run here.
     refused: BTreeMap<ShardId, String>,
     clock: Option<Arc<dyn quorate_wal::Clock>>,
+    pace: Pace,
+    wal: Option<Wal>,
+    /// Why the others do not talk to this node any more.
+    expelled: Option<String>,
+}
+
+/// How fast this node is, and its timers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pace {
+    /// Raft's timers, of all its groups.
+    pub(crate) timers: Timers,
+    /// How long syncs of its log take now, µs.
+    pub(crate) sync_micros: u64,
+    /// Whether its disk is too slow to lead.
+    pub(crate) disk_stalls: bool,
 }
 
 impl fmt::Debug for NodeService {
@@ -87,6 +105,36 @@ impl NodeService {
     /// A group runs here.
     pub(crate) fn add_group(&self, group: Group) {
         self.state.write().groups.insert(group.id(), group);
+    }
+
+    /// The groups that run here.
+    pub(crate) fn groups(&self) -> Vec<Group> {
+        self.state.read().groups.values().cloned().collect()
+    }
+
+    /// How fast this node is.
+    pub(crate) fn pace(&self) -> Pace {
+        self.state.read().pace.clone()
+    }
+
+    /// Notes how fast this node is.
+    pub(crate) fn set_pace(&self, pace: Pace) {
+        self.state.write().pace = pace;
+    }
+
+    /// Why the others do not talk to this node any more, if they do not.
+    pub(crate) fn expelled(&self) -> Option<String> {
+        self.state.read().expelled.clone()
+    }
+
+    /// Notes whether the others still talk to this node.
+    pub(crate) fn set_expelled(&self, why: Option<String>) {
+        self.state.write().expelled = why;
+    }
+
+    /// The node's log, from which peers mend theirs; before the groups run.
+    pub(crate) fn set_log(&self, wal: Wal) {
+        self.state.write().wal = Some(wal);
     }
 
     /// The metadata group's state machine.
@@ -176,6 +224,10 @@ impl NodeService {
             machine.version().iter().map(|s| s.meta.bytes).sum::<u64>()
         };
         report.clock_ns = state.clock.as_ref().map_or(0, |clock| clock.now_nanos());
+        report.heartbeat_ms =
+            u64::try_from(state.pace.timers.heartbeat.as_millis()).unwrap_or(u64::MAX);
+        report.sync_us = state.pace.sync_micros;
+        report.disk_stalls = state.pace.disk_stalls;
         report.segment_bytes = state.shards.values().map(bytes).sum();
         report
     }
@@ -229,6 +281,56 @@ impl NodeService {
         Ok((PeerReply::At(position), reply))
     }
 
+    /// An entry of the log, whether the group runs or not.
+    async fn entry(
+        &self,
+        group: u64,
+        position: LogPosition,
+    ) -> Result<(PeerReply, Bytes), Refusal> {
+        let wal = {
+            let state = self.state.read();
+            let known = |place: &Place| group <= u64::from(place.shards);
+            state.wal.clone().filter(|_| state.place.as_ref().is_some_and(known))
+        };
+        let wal = wal.ok_or_else(|| Refusal::unavailable("the node is starting"))?;
+        let reading = move || {
+            let log = wal.group(GroupId(group));
+            if log.is_quarantined() {
+                return Err("the log is not whole".to_owned());
+            }
+            let index = position.index;
+            if log.position_at(index) == Some(position) {
+                let entries = log.read(index..index + 1, 0).map_err(|e| crate::with_causes(&e))?;
+                let found = entries.into_iter().find(|entry| entry.position == position);
+                return Ok(found.map(|entry| (PeerReply::Entry, Bytes::from_owner(entry.payload))));
+            }
+            let purged = log.state().purged.is_some_and(|purged| purged.index >= index);
+            Ok(Some((PeerReply::NoEntry { purged }, Bytes::new())))
+        };
+        let read = tokio::task::spawn_blocking(reading).await;
+        read.map_err(|e| Refusal::unavailable(format!("reading the log: {e}")))?
+            .map_err(Refusal::unavailable)?
+            .ok_or_else(|| Refusal::unavailable("the entry goes just now"))
+    }
+
+    /// The newest manifest of a group.
+    async fn manifest(&self, group: u64) -> Result<(PeerReply, Bytes), Refusal> {
+        let durable = match group.checked_sub(1).map(u32::try_from) {
+            None => {
+                let meta = self.state.read().meta.clone();
+                let meta = meta.ok_or_else(|| Refusal::unavailable("the node is starting"))?;
+                meta.durable().await
+            }
+            Some(Ok(shard)) => self.shard(shard)?.durable().await,
+            Some(Err(_)) => return Err(Refusal::unavailable("there is no such group")),
+        };
+        let snapshot = durable.map_err(|e| Refusal::unavailable(e.to_string()))?;
+        let position =
+            snapshot.position.ok_or_else(|| Refusal::unavailable("there is no manifest yet"))?;
+        let membership = snapshot.membership.to_vec();
+        Ok((PeerReply::Manifest { position, membership }, snapshot.manifest))
+    }
+
     async fn answer(
         &self,
         request: PeerRequest,
@@ -265,6 +367,11 @@ impl NodeService {
                 return Ok((PeerReply::Piece { file_len }, piece));
             }
             PeerRequest::Report => PeerReply::Report(self.report()),
+            PeerRequest::Ping => {
+                PeerReply::Pong { sync_micros: self.state.read().pace.sync_micros }
+            }
+            PeerRequest::Entry { group, position } => return self.entry(group, position).await,
+            PeerRequest::Manifest { group } => return self.manifest(group).await,
         };
         Ok((reply, Bytes::new()))
     }

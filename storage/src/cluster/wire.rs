@@ -64,6 +64,20 @@ pub(crate) enum PeerRequest {
     },
     /// Where do you stand?
     Report,
+    /// Are you there?
+    Ping,
+    /// The bytes of an entry of a group's log.
+    Entry {
+        /// The group.
+        group: u64,
+        /// Which one.
+        position: LogPosition,
+    },
+    /// The newest manifest of a group.
+    Manifest {
+        /// The group.
+        group: u64,
+    },
 }
 
 /// A node's answer.
@@ -93,6 +107,25 @@ pub(crate) enum PeerReply {
     Report(super::report::NodeReport),
     /// No.
     Refused(Refusal),
+    /// Yes.
+    Pong {
+        /// How long syncs of its log take now, µs.
+        sync_micros: u64,
+    },
+    /// The payload is the entry's.
+    Entry,
+    /// The log holds no such entry: it was purged, or (`false`) never came or was cut off.
+    NoEntry {
+        /// Whether a manifest covers it.
+        purged: bool,
+    },
+    /// The payload is the manifest's body.
+    Manifest {
+        /// Last position that it covers.
+        position: LogPosition,
+        /// The group's membership as of that position.
+        membership: Vec<u8>,
+    },
 }
 
 /// How a node introduces itself.

@@ -26,6 +26,7 @@ use super::budget::Budget;
 use super::command::{Command, Reply, decode};
 use super::fetch::Fetcher;
 use super::jobs::{Made, content_of};
+use super::recover::Remedy;
 use super::scrub::ScrubStatus;
 use super::state::{Effect, PendingFlush, ShardState};
 use crate::batch::RowBatch;
@@ -78,8 +79,8 @@ struct Durable {
 /// Where a shard keeps its files.
 #[derive(Debug)]
 pub(crate) struct ShardFiles {
-    /// The data directory, for messages.
-    pub(crate) root: PathBuf,
+    /// What helps where they are damaged.
+    pub(crate) remedy: Remedy,
     /// The disk.
     pub(crate) disk: Arc<dyn Disk>,
     /// Segments.

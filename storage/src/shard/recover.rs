@@ -11,7 +11,8 @@
 //! collected. A job that had not ended is in the log (or listed in the manifest) and makes its files again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -91,7 +92,7 @@ fn choose(
             let what = if damaged { "is damaged" } else { "is missing" };
             return Err(needs_repair(
                 shard,
-                &files.root,
+                &files.remedy,
                 &format!("its newest manifest {what} and the log before it was purged"),
             ));
         };
@@ -182,7 +183,7 @@ fn open_all(
             Err(e) => {
                 let (name, why) = (segment.file_name(), with_causes(&e));
                 let text = format!("segment {name} cannot be used: {why}");
-                return Err(needs_repair(shard, &files.root, &text));
+                return Err(needs_repair(shard, &files.remedy, &text));
             }
         }
     }
@@ -230,12 +231,33 @@ fn collect_orphans(files: &ShardFiles, recovered: &Recovered) -> Result<usize, E
     Ok(orphans)
 }
 
+/// What an operator can do about damage that the node cannot mend itself.
+#[derive(Clone, Debug)]
+pub(crate) enum Remedy {
+    /// A node of its own, with this directory.
+    Repair(PathBuf),
+    /// A node of a cluster.
+    Replace,
+}
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Repair(root) => write!(
+                f,
+                "restore the data directory from a backup, or give up what is lost with `quorate \
+                 repair --accept-loss --data-dir {}`",
+                root.display()
+            ),
+            Self::Replace => f.write_str(
+                "start this node again while the others run, or put one with an empty data \
+                 directory in its place with `quorate cluster replace`",
+            ),
+        }
+    }
+}
+
 /// The error of a shard that serves nothing until an operator has decided.
-pub(crate) fn needs_repair(shard: ShardId, root: &Path, what: &str) -> Error {
-    Error::Corrupt(format!(
-        "shard {} refuses service: {what}; restore the data directory from a backup, or give up \
-         what is lost with `quorate repair --accept-loss --data-dir {}`",
-        shard.0,
-        root.display()
-    ))
+pub(crate) fn needs_repair(shard: ShardId, remedy: &Remedy, what: &str) -> Error {
+    Error::Corrupt(format!("shard {} refuses service: {what}; {remedy}", shard.0))
 }

@@ -59,8 +59,20 @@ pub(super) struct Inner {
 }
 
 impl Inner {
+    /// Refuses service where the others do not take this node for one of theirs any more.
+    pub(super) fn check_member(&self) -> Result<(), Error> {
+        let cluster = self.options.cluster.as_ref();
+        match cluster.and_then(|cluster| cluster.service.expelled()) {
+            Some(why) => Err(Error::Exhausted(format!(
+                "this node serves nothing, the others refuse it: {why}"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// A shard that runs, or why it does not.
     pub(super) fn shard(&self, id: ShardId) -> Result<&Arc<Shard>, Error> {
+        self.check_member()?;
         match self.shards.get(&id) {
             Some(Slot::Running(shard)) => match shard.stopped() {
                 None => Ok(shard),
@@ -92,6 +104,7 @@ impl Inner {
 
     /// Proposes to the metadata group.
     pub(super) async fn propose_meta(&self, command: &MetaCommand) -> Result<MetaReply, Error> {
+        self.check_member()?;
         let bytes = encode_meta(command)?;
         let deadline = self.options.write_deadline;
         let (at, reply) =
@@ -171,6 +184,7 @@ impl Store {
 
     /// The catalog after a metadata read index.
     pub async fn catalog_linearizable(&self) -> Result<Arc<Catalog>, Error> {
+        self.inner.check_member()?;
         self.inner
             .meta_group
             .read_index(self.inner.options.write_deadline)
@@ -292,7 +306,7 @@ impl Store {
     /// Whether every group has a leader with a majority, and its replica here has applied what was committed when it was
     /// asked. Takes up to a second.
     pub async fn ready(&self) -> bool {
-        if !self.has_leaders() {
+        if !self.has_leaders() || self.inner.check_member().is_err() {
             return false;
         }
         if self.inner.options.cluster.is_none() {

@@ -5,13 +5,16 @@
 
 mod core;
 mod maintenance;
+mod mending;
 mod open;
 mod options;
 mod placement;
 mod read;
 mod receipt;
 mod scrub;
+mod starting;
 mod status;
+mod timing;
 mod write;
 
 pub use self::core::Store;

@@ -146,7 +146,7 @@ async fn hand_over(cluster: &ClusterOptions, group: &Group, to: ReplicaId, node:
     let follows = |r: &crate::cluster::ReplicaReport| {
         r.group == group.id().0 && r.role == "follower" && r.problem.is_none()
     };
-    if !report.replicas.iter().any(follows) {
+    if report.disk_stalls || !report.replicas.iter().any(follows) {
         return false;
     }
     match group.transfer_leader(to).await {
@@ -243,6 +243,9 @@ impl Store {
                 }
             });
         }
+        let heartbeat = inner.meta_group.group().timers().heartbeat;
+        report.heartbeat_ms = u64::try_from(heartbeat.as_millis()).unwrap_or(u64::MAX);
+        report.sync_us = inner.wal.status().sync_micros_recent_p99;
         report.segment_bytes = self.segments().iter().map(|s| s.meta.bytes).sum();
         let member = Member {
             id: inner.own.0,
@@ -295,22 +298,31 @@ impl Store {
     /// A change that a group cannot carry out must not be decided: what was decided before it could then never end.
     async fn every_group_commits(&self) -> Result<(), Error> {
         let inner = &self.inner;
-        let stuck = |what: String, e: &dyn std::error::Error| {
-            Error::Invalid(format!(
-                "{what} has no majority now ({}), and nodes change only while every shard has one; start the \
-                 nodes that are down, or wait for a change that is under way, and try again",
-                crate::with_causes(e)
-            ))
-        };
         let meta = inner.meta_group.read_index(COMMIT_DEADLINE).await;
-        meta.map_err(|e| stuck("the metadata group".to_owned(), &e))?;
-        let shards = inner
-            .running()
-            .map(|shard| async move { (shard.id(), shard.read_index(COMMIT_DEADLINE).await) });
-        for (id, read) in futures::future::join_all(shards).await {
-            read.map_err(|e| stuck(format!("shard {}", id.0), &e))?;
+        let mut stuck =
+            meta.err().map(|e| ("the metadata group".to_owned(), crate::with_causes(&e)));
+        if stuck.is_none() {
+            let shards = inner
+                .running()
+                .map(|shard| async move { (shard.id(), shard.read_index(COMMIT_DEADLINE).await) });
+            let read = futures::future::join_all(shards).await;
+            stuck = read.into_iter().find_map(|(id, read)| {
+                Some((format!("shard {}", id.0), crate::with_causes(&read.err()?)))
+            });
         }
-        Ok(())
+        let Some((what, why)) = stuck else { return Ok(()) };
+        let down: Vec<_> = self.cluster_status().await.nodes;
+        let down = down.iter().filter(|node| node.report.is_err());
+        let down: Vec<_> = down.map(|node| node.member.name.as_str()).collect();
+        let down = if down.is_empty() {
+            "all nodes answer".to_owned()
+        } else {
+            format!("these nodes do not answer: {}", down.join(", "))
+        };
+        Err(Error::Invalid(format!(
+            "{what} has no majority now ({why}), and nodes change only while every shard has one, FORCE or \
+             not; {down}; start those that are down, or wait for a change that is under way, and try again"
+        )))
     }
 
     fn clustered(&self) -> Result<&ClusterOptions, Error> {

@@ -14,33 +14,33 @@ use tokio::time::Instant;
 
 use crate::support::{DAY, Rows, cpu, create_cpu, expect, keyed, read, rows, valid, write};
 
-const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A cluster that nodes join, leave and come back to.
-struct Cluster {
-    transport: MemoryTransport,
-    nodes: Vec<Node>,
+pub(crate) struct Cluster {
+    pub(crate) transport: MemoryTransport,
+    pub(crate) nodes: Vec<Node>,
 }
 
-struct Node {
-    name: String,
-    dir: TempDir,
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) dir: TempDir,
     service: Arc<NodeService>,
     clock: Arc<dyn Clock>,
     store: Option<Store>,
 }
 
-fn addr(name: &str) -> String {
+pub(crate) fn addr(name: &str) -> String {
     format!("memory:{name}")
 }
 
 impl Cluster {
-    fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self { transport: MemoryTransport::default(), nodes: Vec::new() }
     }
 
     /// `n1` to `n<count>`, formed.
-    async fn start(count: usize) -> Self {
+    pub(crate) async fn start(count: usize) -> Self {
         let mut cluster = Self::empty();
         for n in 1..=count {
             cluster.add(&format!("n{n}"));
@@ -49,7 +49,7 @@ impl Cluster {
         cluster
     }
 
-    async fn form(&mut self) {
+    pub(crate) async fn form(&mut self) {
         let cluster = self;
         let count = cluster.nodes.len();
         let opening: Vec<_> = (0..count).map(|n| cluster.open(n, count)).collect();
@@ -59,7 +59,7 @@ impl Cluster {
         }
     }
 
-    fn add(&mut self, name: &str) {
+    pub(crate) fn add(&mut self, name: &str) {
         self.nodes.push(Node {
             name: name.to_owned(),
             dir: tempfile::tempdir().unwrap(),
@@ -70,12 +70,12 @@ impl Cluster {
     }
 
     /// Opens a node's store; ready on return.
-    fn open(&self, n: usize, expect: usize) -> impl Future<Output = Store> + use<> {
+    pub(crate) fn open(&self, n: usize, expect: usize) -> impl Future<Output = Store> + use<> {
         let opening = self.try_open(n, expect);
         async move { opening.await.unwrap() }
     }
 
-    fn try_open(
+    pub(crate) fn try_open(
         &self,
         n: usize,
         expect: usize,
@@ -104,23 +104,23 @@ impl Cluster {
         }
     }
 
-    fn store(&self, n: usize) -> &Store {
+    pub(crate) fn store(&self, n: usize) -> &Store {
         self.nodes[n].store.as_ref().unwrap()
     }
 
-    async fn stop(&mut self, n: usize) {
+    pub(crate) async fn stop(&mut self, n: usize) {
         self.nodes[n].store.take().unwrap().close().await.unwrap();
         self.transport.unregister_node(&addr(&self.nodes[n].name));
     }
 
-    async fn restart(&mut self, n: usize) {
+    pub(crate) async fn restart(&mut self, n: usize) {
         let count = self.nodes.len();
         let store = self.open(n, count).await;
         self.nodes[n].store = Some(store);
     }
 
     /// Cuts (or mends) all links of a node.
-    fn isolate(&self, n: usize, cut: bool) {
+    pub(crate) fn isolate(&self, n: usize, cut: bool) {
         let own = id(n);
         for other in (0..self.nodes.len()).filter(|other| *other != n) {
             self.transport.cut(own, id(other), cut);
@@ -129,14 +129,14 @@ impl Cluster {
     }
 
     /// The rows that a node holds itself.
-    async fn local(&self, n: usize) -> Rows {
+    pub(crate) async fn local(&self, n: usize) -> Rows {
         let store = self.store(n);
         let view = store.view(cpu(store).id, TimeRange::ALL, &ReadLevel::Local).await.unwrap();
         rows(&view).unwrap()
     }
 
     /// Waits until every node holds these rows itself.
-    async fn converge(&self, expected: &Rows) {
+    pub(crate) async fn converge(&self, expected: &Rows) {
         for n in 0..self.nodes.len() {
             let deadline = Instant::now() + PATIENCE;
             while self.local(n).await != *expected {
@@ -146,7 +146,7 @@ impl Cluster {
         }
     }
 
-    async fn close(mut self) {
+    pub(crate) async fn close(mut self) {
         for n in 0..self.nodes.len() {
             if self.nodes[n].store.is_some() {
                 self.stop(n).await;
@@ -156,7 +156,7 @@ impl Cluster {
 }
 
 /// Nodes are numbered by name.
-fn id(n: usize) -> ReplicaId {
+pub(crate) fn id(n: usize) -> ReplicaId {
     ReplicaId(n as u64 + 1)
 }
 
@@ -370,7 +370,7 @@ async fn damage_under_a_running_node_is_found_and_mended_from_another_replica() 
     cluster.close().await;
 }
 
-fn segment_files(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+pub(crate) fn segment_files(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut files = Vec::new();
     for shard in std::fs::read_dir(dir.join("shards")).unwrap() {
         let segments = shard.unwrap().path().join("segments");

@@ -4,6 +4,7 @@
 
 mod basics;
 mod cluster;
+mod cluster_mending;
 mod crash;
 mod damage;
 mod limits;

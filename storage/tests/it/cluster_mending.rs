@@ -1,0 +1,211 @@
+//! What nodes of a cluster mend from each other, how they follow the network, and what becomes of a node that is removed.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use quorate_storage::catalog::TableOptions;
+use quorate_storage::scan::TimeRange;
+use quorate_storage::{ErrorKind, ReadLevel};
+use tokio::time::Instant;
+
+use crate::cluster::{Cluster, PATIENCE};
+use crate::support::{DAY, cpu, create_cpu, expect, write};
+
+/// Segments of a node's log, oldest first.
+fn log_segments(dir: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = std::fs::read_dir(dir.join("wal"))
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "seg"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// Flips a bit of a tag's value wherever a node's log holds it. Returns how often.
+fn damage(dir: &Path, value: &str) -> usize {
+    let mut hits = 0;
+    for path in log_segments(dir) {
+        let mut bytes = std::fs::read(&path).unwrap();
+        let found: Vec<_> = bytes
+            .windows(value.len())
+            .enumerate()
+            .filter(|(_, window)| *window == value.as_bytes())
+            .map(|(at, _)| at)
+            .collect();
+        for at in &found {
+            bytes[*at] ^= 1;
+        }
+        if !found.is_empty() {
+            std::fs::write(&path, bytes).unwrap();
+        }
+        hits += found.len();
+    }
+    hits
+}
+
+/// Tag values that no compression makes unrecognisable.
+const NEEDLES: [&str; 3] = ["q7Zw0Rk3Vx9-first", "m4Jt8Ls1Yb6-second", "h2Dc5Gf0Np3-third"];
+
+async fn cluster_with_rows() -> (Cluster, Vec<(&'static str, i64, f64)>) {
+    let cluster = Cluster::start(3).await;
+    create_cpu(cluster.store(0), TableOptions::default()).await;
+    let mut all = Vec::new();
+    for (n, needle) in NEEDLES.into_iter().enumerate() {
+        let row = (needle, i64::try_from(n).unwrap() * DAY, 1.0);
+        write(cluster.store(0), &[row]).await.unwrap();
+        all.push(row);
+    }
+    (cluster, all)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_entries_of_a_log_come_from_another_replica() {
+    let (mut cluster, all) = cluster_with_rows().await;
+    cluster.converge(&expect(&all)).await;
+    cluster.stop(1).await;
+    for needle in NEEDLES {
+        assert!(damage(cluster.nodes[1].dir.path(), needle) > 0, "{needle} is not in the log");
+    }
+    cluster.restart(1).await;
+    assert_eq!(cluster.store(1).refusals(), Vec::<String>::new());
+    cluster.converge(&expect(&all)).await;
+    // What was mended stays so: no peer is needed for it again.
+    cluster.stop(1).await;
+    cluster.stop(0).await;
+    cluster.stop(2).await;
+    cluster.form().await;
+    cluster.converge(&expect(&all)).await;
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_that_are_damaged_in_different_places_mend_each_other() {
+    let (mut cluster, all) = cluster_with_rows().await;
+    cluster.converge(&expect(&all)).await;
+    for n in 0..3 {
+        cluster.stop(n).await;
+    }
+    for (n, needle) in NEEDLES.into_iter().enumerate() {
+        assert!(damage(cluster.nodes[n].dir.path(), needle) > 0, "{needle} is not in the log");
+    }
+    cluster.form().await;
+    cluster.converge(&expect(&all)).await;
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_entry_that_is_damaged_everywhere_is_not_given_up_silently() {
+    let (mut cluster, all) = cluster_with_rows().await;
+    cluster.converge(&expect(&all)).await;
+    for n in 0..3 {
+        cluster.stop(n).await;
+    }
+    for n in 0..3 {
+        assert!(damage(cluster.nodes[n].dir.path(), NEEDLES[0]) > 0);
+    }
+    cluster.form().await;
+    for n in 0..3 {
+        let refusals = cluster.store(n).refusals();
+        assert_eq!(refusals.len(), 1, "{refusals:?}");
+        assert!(refusals[0].contains("cluster replace"), "{refusals:?}");
+        let store = cluster.store(n);
+        let view = store.view(cpu(store).id, TimeRange::ALL, &ReadLevel::Local).await;
+        assert_eq!(view.unwrap_err().kind(), ErrorKind::Corrupt);
+    }
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_without_readable_manifests_takes_one_from_a_peer() {
+    let (mut cluster, mut all) = cluster_with_rows().await;
+    for round in 1..4 {
+        let row = ("more", round, 2.0);
+        write(cluster.store(0), &[row]).await.unwrap();
+        all.push(row);
+        for n in 0..3 {
+            cluster.store(n).flush().await.unwrap();
+        }
+    }
+    // The log must not reach back to the beginning.
+    let deadline = Instant::now() + PATIENCE;
+    while cluster.store(1).status().shards.iter().any(|s| s.group.purged.is_none()) {
+        assert!(Instant::now() < deadline, "nothing is purged");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    cluster.stop(1).await;
+    let shards = cluster.nodes[1].dir.path().join("shards");
+    for shard in ["0", "1"] {
+        for manifest in std::fs::read_dir(shards.join(shard).join("manifest")).unwrap() {
+            let path = manifest.unwrap().path();
+            let mut bytes = std::fs::read(&path).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 0x20;
+            std::fs::write(&path, bytes).unwrap();
+        }
+    }
+    cluster.restart(1).await;
+    assert_eq!(cluster.store(1).refusals(), Vec::<String>::new());
+    cluster.converge(&expect(&all)).await;
+    cluster.close().await;
+}
+
+/// Raft's heartbeat of every node, ms.
+async fn heartbeats(cluster: &Cluster) -> Vec<u64> {
+    let nodes = cluster.store(0).cluster_status().await.nodes;
+    nodes.iter().map(|node| node.report.as_ref().map_or(0, |r| r.heartbeat_ms)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn timers_follow_the_network() {
+    let (cluster, mut all) = cluster_with_rows().await;
+    let deadline = Instant::now() + PATIENCE * 2;
+    cluster.transport.set_delay(Duration::from_millis(500));
+    let mut written = 0;
+    while written < 3 {
+        assert!(Instant::now() < deadline, "no writes with a delay of 500 ms");
+        let row = ("slow", written, 3.0);
+        // The same row again: whether the first was stored or not, it is there once.
+        if write(cluster.store(0), &[row]).await.is_ok() {
+            all.push(row);
+            written += 1;
+        }
+    }
+    // Those that answer within a second.
+    assert!(cluster.store(0).cluster_status().await.nodes.len() == 3);
+    cluster.transport.set_delay(Duration::ZERO);
+    while heartbeats(&cluster).await != [80, 80, 80] {
+        assert!(Instant::now() < deadline, "{:?}", heartbeats(&cluster).await);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    write(cluster.store(1), &[("fast", 9, 3.0)]).await.unwrap();
+    all.push(("fast", 9, 3.0));
+    cluster.converge(&expect(&all)).await;
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_node_that_runs_on_serves_nothing_and_says_why() {
+    let (cluster, mut all) = cluster_with_rows().await;
+    cluster.store(0).remove_node("n3", false).await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let removed = cluster.store(2);
+    let table = cpu(removed).id;
+    loop {
+        match removed.view(table, TimeRange::ALL, &ReadLevel::Local).await {
+            Ok(_) => assert!(Instant::now() < deadline, "it goes on serving"),
+            Err(e) => {
+                assert!(e.to_string().contains("removed"), "{e}");
+                break;
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(!removed.ready().await);
+    let refused = write(removed, &[("late", 1, 1.0)]).await.unwrap_err();
+    assert!(refused.to_string().contains("removed"), "{refused}");
+    write(cluster.store(1), &[("after", 1, 1.0)]).await.unwrap();
+    all.push(("after", 1, 1.0));
+    assert_eq!(crate::support::read(cluster.store(0)).await, expect(&all));
+    cluster.close().await;
+}
