@@ -34,6 +34,8 @@ pub(super) fn node_columns() -> Vec<(&'static str, DataType)> {
         ("status", TEXT),
         ("leads", COUNT),
         ("segment_bytes", COUNT),
+        ("heartbeat_ms", COUNT),
+        ("sync_us", COUNT),
         ("problem", TEXT),
     ]
 }
@@ -73,6 +75,13 @@ pub(super) fn nodes(status: &ClusterStatus) -> Vec<Column> {
         node.report.as_ref().map_or(0, |r| r.replicas.iter().filter(leader).count() as u64)
     };
     let bytes = |node: &NodeStatus| node.report.as_ref().map_or(0, |r| r.segment_bytes);
+    let heartbeat = |node: &NodeStatus| node.report.as_ref().map_or(0, |r| r.heartbeat_ms);
+    let sync = |node: &NodeStatus| node.report.as_ref().map_or(0, |r| r.sync_us);
+    let problem = |node: &NodeStatus| match &node.report {
+        Ok(report) if report.disk_stalls => Some("its disk stalls: it leads nothing".to_owned()),
+        Ok(_) => None,
+        Err(why) => Some(why.clone()),
+    };
     let up = |node: &NodeStatus| if node.report.is_ok() { "up" } else { "down" };
     vec![
         Column::text(nodes.iter().map(|node| node.member.name.clone())),
@@ -81,7 +90,9 @@ pub(super) fn nodes(status: &ClusterStatus) -> Vec<Column> {
         Column::text(nodes.iter().map(|node| up(node).to_owned())),
         Column::Count(nodes.iter().map(leads).collect()),
         Column::Count(nodes.iter().map(bytes).collect()),
-        Column::Text(nodes.iter().map(|node| node.report.as_ref().err().cloned()).collect()),
+        Column::Count(nodes.iter().map(heartbeat).collect()),
+        Column::Count(nodes.iter().map(sync).collect()),
+        Column::Text(nodes.iter().map(problem).collect()),
     ]
 }
 

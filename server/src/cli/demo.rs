@@ -128,6 +128,7 @@ fn show(nodes: &[Node], exit: bool) -> Result<(), String> {
         command: command.map(str::to_owned),
         file: None,
         format: command.map(|_| Format::Table),
+        headers: Vec::new(),
     };
     if sql::run(arguments(Some(QUERY))) != ExitCode::SUCCESS {
         return Err("the sample data cannot be queried".to_owned());

@@ -352,12 +352,33 @@ fn resolve_cluster(
     if expect == 0 || expect > 9 || expect.is_multiple_of(2) {
         return wrong("bootstrap_expect", &expect, "1, 3, 5, 7 or 9 are possible");
     }
-    let seeds = seeds.split(',').map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned);
+    let seeds: Vec<String> =
+        seeds.split(',').map(str::trim).filter(|s| !s.is_empty()).map(str::to_owned).collect();
     let advertise = Some(advertise).filter(|a| !a.is_empty());
+    if let Some(seed) = seeds.iter().find(|seed| !can_be_dialled(seed)) {
+        return wrong("seeds", seed, NOT_DIALLED);
+    }
+    if let Some(advertise) = advertise.as_ref().filter(|addr| !can_be_dialled(addr)) {
+        return wrong("advertise_addr", advertise, NOT_DIALLED);
+    }
+    if let Some((name, addr)) = peers.iter().find(|(_, addr)| !can_be_dialled(addr)) {
+        return wrong("cluster.peers", &format!("{name} = {addr}"), NOT_DIALLED);
+    }
     if advertise.is_none() && addr.ip().is_unspecified() {
         return wrong("cluster_addr", &addr, "nobody can dial that; give --advertise-addr too");
     }
-    Ok(Some(ClusterSettings { name, addr, advertise, seeds: seeds.collect(), expect, peers }))
+    Ok(Some(ClusterSettings { name, addr, advertise, seeds, expect, peers }))
+}
+
+/// What is wrong with an address that nobody can dial.
+const NOT_DIALLED: &str = "host:port is expected, such as 10.0.0.1:7001 or [fd00::1]:7001";
+
+/// Whether an address names a host and a port.
+fn can_be_dialled(addr: &str) -> bool {
+    let Some((host, port)) = addr.rsplit_once(':') else { return false };
+    let bracketed = host.starts_with('[') && host.ends_with(']') && host.len() > 2;
+    let plain = !host.is_empty() && !host.contains([':', '/', '[', ']', ' ']);
+    (bracketed || plain) && port.parse::<u16>().is_ok_and(|port| port != 0)
 }
 
 fn refuse_unsupported(layer: &Layer) -> Result<(), SettingsError> {

@@ -56,6 +56,14 @@ fn settings_that_make_no_sense_are_errors() {
     let named = ["--data-dir", "x", "--node-name"];
     check_error(&[&named[..], &["n 1"]].concat(), None, "letters, digits");
     check_error(&[&named[..], &["n1", "--bootstrap-expect", "2"]].concat(), None, "1, 3, 5");
+    let seeds = |seeds: &str| {
+        let given = [&named[..], &["n1", "--seeds", seeds]].concat();
+        check_error(&given, None, "seeds is");
+    };
+    seeds("10.0.0.1");
+    seeds("10.0.0.1:7001,http://10.0.0.2:7001");
+    seeds("fd00::1");
+    seeds("10.0.0.1:0");
     check_error(&[&named[..], &["n1", "--cluster-addr", "0.0.0.0:1"]].concat(), None, "advertise");
     check_error(&["--data-dir", "x"], Some("udp_addr = \"127.0.0.1:1\""), "not supported yet");
 }

@@ -58,6 +58,9 @@ pub(crate) struct SqlArgs {
     /// How results are shown [default: table]
     #[arg(long, value_enum)]
     pub(crate) format: Option<Format>,
+    /// Call headers, set by other commands.
+    #[arg(skip)]
+    pub(crate) headers: Vec<(String, String)>,
 }
 
 /// What ends a statement early.
@@ -111,7 +114,7 @@ pub(crate) fn run(arguments: SqlArgs) -> ExitCode {
         addr: arguments.addr,
         database: Some(arguments.database),
         token: arguments.token,
-        headers: Vec::new(),
+        headers: arguments.headers,
     };
     let mut client = match runtime.block_on(Client::connect(options)) {
         Ok(client) => client,
