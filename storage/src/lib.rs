@@ -1,6 +1,7 @@
 //! The replicated store of time series: a metadata group, shard groups, and what they keep on disk.
 
 pub mod batch;
+mod blocking;
 pub mod catalog;
 pub mod cluster;
 pub mod compaction;
@@ -17,7 +18,7 @@ pub mod version;
 
 pub use error::{Error, ErrorKind, with_causes};
 pub use quorate_segment::{ColumnId, ColumnKind, FieldType, SeriesKey, TableId};
-pub use quorate_wal::{Disk, GroupId, LogPosition};
+pub use quorate_wal::{Disk, Faults, GroupId, LogPosition};
 pub use store::{
     ClusterStatus, Delete, KeyedReceipt, NodeStatus, ReadLevel, ScrubStatus, SegmentStatus,
     SeriesSelection, ShardId, ShardReceipt, ShardStatus, Store, StoreOptions, StoreStatus,

@@ -75,6 +75,7 @@ impl Core {
             |what: &dyn fmt::Display| Error::Fatal { group: *group, what: what.to_string() };
         let leads = matches!(begin, Begin::InPlace { leads: true, .. });
         let config = timers.config(cluster_name, leads).map_err(|e| stopped(&e))?;
+        let config = crate::timers::with_faults(config, log.faults());
         let voted = log.state().vote.is_some();
         let (applier, ended) = Applier::new(Arc::clone(machine), Arc::clone(standing));
         let peers = Peers {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::{Config, ConfigError, SnapshotPolicy, StepDownPolicy};
+use quorate_wal::{Faults, PlantedBug};
 
 /// Entries in one append message at most; bytes are capped by the log reader.
 const ENTRIES_PER_MESSAGE_MAX: u64 = 256;
@@ -85,6 +86,14 @@ impl Timers {
         };
         Ok(Arc::new(config.validate()?))
     }
+}
+
+/// The configuration with the bug that a simulator planted, if it did.
+pub(crate) fn with_faults(config: Arc<Config>, faults: &Faults) -> Arc<Config> {
+    if !faults.has(PlantedBug::RestoredLeader) {
+        return config;
+    }
+    Arc::new(Config { enable_leader_restore: Some(true), ..(*config).clone() })
 }
 
 fn millis(duration: Duration) -> u64 {

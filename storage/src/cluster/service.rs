@@ -12,7 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::RwLock;
 use quorate_consensus::{
-    Group, GroupId, LogPosition, Message, PeerIdentity, Receiver, StateMachine as _, Timers,
+    Group, GroupId, GroupStatus, LogPosition, Message, PeerIdentity, Receiver, StateMachine as _,
+    Timers,
 };
 use quorate_wal::Wal;
 use tokio::sync::watch;
@@ -24,6 +25,7 @@ use super::wire::{Hello, PeerReply, PeerRequest, Refusal, decode, encode};
 use super::{MetaMachine, forming};
 use crate::shard::{ShardMachine, restamp};
 use crate::store::ShardId;
+use crate::{Error, blocking};
 
 /// Longest piece of a file in one answer.
 pub(crate) const PIECE_BYTES_MAX: u64 = 4 << 20;
@@ -204,7 +206,12 @@ impl NodeService {
         state.place.as_ref().map(|place| place.members.clone()).unwrap_or_default()
     }
 
-    /// How this node's replicas stand.
+    /// How this node's replicas of all groups stand.
+    pub fn statuses(&self) -> Vec<GroupStatus> {
+        self.state.read().groups.values().map(Group::status).collect()
+    }
+
+    /// How this node's replicas stand, for its peers.
     pub(crate) fn report(&self) -> NodeReport {
         let state = self.state.read();
         let mut report = NodeReport::default();
@@ -296,20 +303,19 @@ impl NodeService {
         let reading = move || {
             let log = wal.group(GroupId(group));
             if log.is_quarantined() {
-                return Err("the log is not whole".to_owned());
+                return Err(Error::Corrupt("the log is not whole".to_owned()));
             }
             let index = position.index;
             if log.position_at(index) == Some(position) {
-                let entries = log.read(index..index + 1, 0).map_err(|e| crate::with_causes(&e))?;
+                let entries = log.read(index..index + 1, 0)?;
                 let found = entries.into_iter().find(|entry| entry.position == position);
                 return Ok(found.map(|entry| (PeerReply::Entry, Bytes::from_owner(entry.payload))));
             }
             let purged = log.state().purged.is_some_and(|purged| purged.index >= index);
             Ok(Some((PeerReply::NoEntry { purged }, Bytes::new())))
         };
-        let read = tokio::task::spawn_blocking(reading).await;
-        read.map_err(|e| Refusal::unavailable(format!("reading the log: {e}")))?
-            .map_err(Refusal::unavailable)?
+        let read = blocking::run("reading the log", reading).await;
+        read.map_err(|e| Refusal::unavailable(crate::with_causes(&e)))?
             .ok_or_else(|| Refusal::unavailable("the entry goes just now"))
     }
 
@@ -360,10 +366,9 @@ impl NodeService {
                 let machine = self.shard(shard)?;
                 let len = len.min(PIECE_BYTES_MAX);
                 let reading = move || machine.read_piece(&hash, offset, len);
-                let read = tokio::task::spawn_blocking(reading).await;
-                let (file_len, piece) = read
-                    .map_err(|e| Refusal::unavailable(format!("reading a file: {e}")))?
-                    .map_err(|e| Refusal::unavailable(crate::with_causes(&e)))?;
+                let read = blocking::run("reading a file", reading).await;
+                let (file_len, piece) =
+                    read.map_err(|e| Refusal::unavailable(crate::with_causes(&e)))?;
                 return Ok((PeerReply::Piece { file_len }, piece));
             }
             PeerRequest::Report => PeerReply::Report(self.report()),

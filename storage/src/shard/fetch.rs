@@ -16,10 +16,10 @@ use quorate_wal::OpenMode;
 use tokio::time::Instant;
 
 use super::machine::{ShardFiles, file_name};
-use crate::Error;
 use crate::cluster::{NodeService, PeerReply, PeerRequest, Peers};
 use crate::store::ShardId;
 use crate::version::FileHash;
+use crate::{Error, blocking};
 
 /// Bytes asked for at once.
 const PIECE_BYTES: u64 = 4 << 20;
@@ -56,7 +56,7 @@ impl Fetcher {
     ) -> Result<usize, Error> {
         let incoming = files.segments.with_file_name("incoming");
         let named: BTreeSet<FileHash> = segments.iter().map(|s| s.file_hash).collect();
-        tokio::task::block_in_place(|| clear(files, &incoming, &named))?;
+        blocking::in_place(|| clear(files, &incoming, &named))?;
         let mut fetched = 0;
         for meta in segments {
             let name = file_name(&meta.file_hash);
@@ -104,7 +104,7 @@ impl Fetcher {
     async fn fetch_from(&self, from: &Node, incoming: &Incoming<'_>) -> Result<(), Error> {
         let begun = Instant::now();
         let mut came = 0_u64;
-        let mut have = tokio::task::block_in_place(|| incoming.len())?;
+        let mut have = blocking::in_place(|| incoming.len())?;
         while have < incoming.meta.bytes {
             let asked = PeerRequest::Piece {
                 shard: incoming.shard.0,
@@ -122,14 +122,14 @@ impl Fetcher {
                 Ok((reply, _)) => return Err(Error::Exhausted(format!("answered {reply:?}"))),
                 Err(e) => return Err(Error::Exhausted(e.to_string())),
             };
-            tokio::task::block_in_place(|| incoming.append(have, &piece))?;
+            blocking::in_place(|| incoming.append(have, &piece))?;
             have += piece.len() as u64;
             came += piece.len() as u64;
             #[expect(clippy::cast_precision_loss, reason = "a rate needs no more digits")]
             let due = Duration::from_secs_f64(came as f64 / BYTES_PER_SECOND);
             tokio::time::sleep_until(begun + due).await;
         }
-        tokio::task::block_in_place(|| incoming.finish())
+        blocking::in_place(|| incoming.finish())
     }
 }
 

@@ -22,7 +22,7 @@ use super::machine::ShardMachine;
 use super::replica::Shard;
 use crate::scan::OpenSegment;
 use crate::version::LiveSegment;
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, blocking};
 
 const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(10);
@@ -167,9 +167,7 @@ async fn run_blocking<T: Send + 'static>(
     job: impl FnOnce(&ShardMachine) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let machine = Arc::clone(machine);
-    tokio::task::spawn_blocking(move || job(&machine))
-        .await
-        .unwrap_or_else(|e| Err(Error::Internal(format!("a job panicked: {e}"))))
+    blocking::run("a job", move || job(&machine)).await
 }
 
 fn open(machine: &ShardMachine, built: &Built) -> Result<Vec<Arc<OpenSegment>>, Error> {

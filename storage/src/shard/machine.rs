@@ -19,11 +19,12 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use quorate_consensus::{Applied, Fatal, Snapshot, StateMachine};
 use quorate_segment::{SegmentCaches, SegmentReader};
-use quorate_wal::{Disk, OpenMode};
+use quorate_wal::{Disk, Faults, OpenMode, PlantedBug};
 use tokio::sync::Notify;
 
 use super::budget::Budget;
 use super::command::{Command, Reply, decode};
+use super::dedup::DedupRecord;
 use super::fetch::Fetcher;
 use super::jobs::{Made, content_of};
 use super::recover::Remedy;
@@ -34,7 +35,7 @@ use crate::manifest::{Manifest, ManifestStore, ShardRecord};
 use crate::scan::OpenSegment;
 use crate::store::ShardId;
 use crate::version::{FileHash, LiveSegment, SegmentPin, SegmentPins, Version};
-use crate::{Error, LogPosition, with_causes};
+use crate::{Error, LogPosition, blocking, with_causes};
 
 /// Frozen memtables per shard above which proposals wait.
 pub(crate) const FROZEN_MAX: usize = 4;
@@ -91,6 +92,8 @@ pub(crate) struct ShardFiles {
     pub(crate) caches: Arc<SegmentCaches>,
     /// Who holds which segment.
     pub(crate) pins: Arc<SegmentPins>,
+    /// For simulators only.
+    pub(crate) faults: Faults,
     /// Gets files from other replicas; none on a node of its own.
     pub(crate) fetcher: Option<Fetcher>,
 }
@@ -318,6 +321,9 @@ impl ShardMachine {
     fn write_manifest(&self, mut flush: PendingFlush) -> Result<(), Error> {
         for part in &flush.captured.kept {
             flush.captured.record.checkpoint.push(part.encode()?);
+        }
+        if self.files.faults.has(PlantedBug::DroppedDedup) {
+            flush.captured.record.dedup = DedupRecord::default();
         }
         let (position, membership) = (flush.position, flush.captured.membership);
         self.make_current(position, membership, &flush.captured.record)
@@ -611,7 +617,7 @@ impl StateMachine for ShardMachine {
 
     async fn install(&self, snapshot: Snapshot) -> Result<(), Fatal> {
         // The disk is waited for here, as in apply: nothing else of this group can go on meanwhile.
-        let installed = tokio::task::block_in_place(|| self.install_snapshot(snapshot));
+        let installed = blocking::in_place(|| self.install_snapshot(snapshot));
         installed.map_err(|e| self.fatal(with_causes(&e), Some(Box::new(e))))
     }
 }

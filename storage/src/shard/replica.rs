@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use quorate_consensus::Group;
 use quorate_segment::TableId;
-use quorate_wal::{Clock, GroupId};
+use quorate_wal::{Clock, GroupId, PlantedBug};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -58,7 +58,9 @@ impl Shard {
         cancel: CancellationToken,
     ) -> Self {
         let id = machine.shard;
-        let proposer = Proposer::start(id, replica.clone(), Arc::clone(&clock), tasks, cancel);
+        let early = machine.files.faults.has(PlantedBug::EarlyAcknowledgement);
+        let proposer =
+            Proposer::start(id, replica.clone(), Arc::clone(&clock), early, tasks, cancel);
         Self {
             id,
             replica,
@@ -232,7 +234,10 @@ impl Shard {
             }
             Arc::clone(&live.state.version)
         };
-        let Some(choice) = pick(&version, config, &BTreeSet::new()) else { return Ok(false) };
+        let Some(mut choice) = pick(&version, config, &BTreeSet::new()) else { return Ok(false) };
+        if self.machine.files.faults.has(PlantedBug::DistantMerge) && choice.inputs.len() > 2 {
+            choice.inputs.remove(1);
+        }
         let command = Command::Compact(CompactCommand {
             choice,
             writer: quorate_segment::SegmentWriter::WRITER_ID,

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::machine::ShardMachine;
 use crate::scan::OpenSegment;
 use crate::store::ShardId;
-use crate::with_causes;
+use crate::{blocking, with_causes};
 
 /// How the latest pass over a shard stands, for `system.scrub`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +90,8 @@ pub(crate) async fn scrub(
 
 async fn check(machine: &Arc<ShardMachine>, segment: Arc<OpenSegment>) {
     let reading = Arc::clone(&segment);
-    let read = tokio::task::spawn_blocking(move || reading.reader.verify()).await;
+    let reading = move || Ok(reading.reader.verify());
+    let read = blocking::run("reading a segment", reading).await;
     let (shard, name) = (machine.shard.0, segment.live.file_name());
     let damage = match read {
         Ok(Ok(())) => return,
@@ -111,9 +112,7 @@ async fn check(machine: &Arc<ShardMachine>, segment: Arc<OpenSegment>) {
     let fetched = fetcher.fetch_again(machine.shard, &machine.files, &meta).await;
     let opening = Arc::clone(machine);
     let repaired = match fetched {
-        Ok(()) => tokio::task::spawn_blocking(move || opening.reopen(&segment.live))
-            .await
-            .unwrap_or_else(|e| Err(crate::Error::Internal(format!("opening a segment: {e}")))),
+        Ok(()) => blocking::run("opening a segment", move || opening.reopen(&segment.live)).await,
         Err(e) => Err(e),
     };
     match repaired {

@@ -20,9 +20,9 @@ use tokio::time::{Instant, timeout};
 
 use super::ShardId;
 use super::core::{Inner, Store};
-use crate::Error;
 use crate::compaction::Config;
 use crate::shard::{Command, Shard, group_of};
+use crate::{Error, blocking};
 
 /// How often the triggers are looked at when nothing wakes maintenance.
 const TICK: Duration = Duration::from_millis(250);
@@ -156,9 +156,7 @@ async fn tend_meta(inner: &Inner) -> Result<(), Error> {
         return Ok(());
     }
     let meta = Arc::clone(&inner.meta);
-    let before = tokio::task::spawn_blocking(move || meta.checkpoint())
-        .await
-        .map_err(|e| Error::Internal(format!("a checkpoint panicked: {e}")))??;
+    let before = blocking::run("a checkpoint", move || meta.checkpoint()).await?;
     match before {
         Some(before) => {
             inner.meta_group.group().snapshot_moved(before).await.map_err(Inner::meta_error)

@@ -132,6 +132,7 @@ fn open_log(dir: DataDir, options: &StoreOptions) -> Result<(DataDir, Wal, Recov
     let mut log = WalOptions::new(dir.wal(), identity.cluster, identity.node);
     log.segment_bytes = options.wal_segment_bytes;
     log.clock = Arc::clone(&options.clock);
+    log.faults = options.faults.clone();
     let (wal, recovery) = Wal::open(disk, log)?;
     if let Some(what) = &recovery.lost {
         tracing::error!("the write-ahead log is not whole: {what}");

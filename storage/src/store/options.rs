@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_wal::{Clock, SystemClock};
+use quorate_wal::{Clock, Faults, SystemClock};
 
 use crate::cluster::ClusterOptions;
 
@@ -37,6 +37,8 @@ pub struct StoreOptions {
     pub scrub_every: Duration,
     /// Bytes per second that such a pass reads at most.
     pub scrub_bytes_per_second: u64,
+    /// For simulators only: no setting leads here.
+    pub faults: Faults,
     /// The cluster that the node belongs to, or waits for; without it, a node of its own.
     pub cluster: Option<ClusterOptions>,
 }
@@ -58,6 +60,7 @@ impl StoreOptions {
             accept_loss: false,
             scrub_every: Duration::from_hours(24),
             scrub_bytes_per_second: 32 << 20,
+            faults: Faults::default(),
             cluster: None,
         }
     }

@@ -14,7 +14,6 @@ use quorate_consensus::{Group, GroupOptions, Node, ReplicaId, StateMachine, Time
 use quorate_segment::SegmentCaches;
 use quorate_wal::{GroupId, LogPosition, Recovery, Wal};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -65,9 +64,7 @@ pub(super) struct Starting {
 pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    spawn_blocking(work)
-        .await
-        .unwrap_or_else(|e| Err(Error::Internal(format!("a start-up task panicked: {e}"))))
+    crate::blocking::run("a start-up task", work).await
 }
 
 impl Starting {
@@ -507,6 +504,7 @@ impl Starting {
         })?;
         Ok(ShardFiles {
             remedy: self.remedy(),
+            faults: self.options.faults.clone(),
             manifests: ManifestStore::open(Arc::clone(&disk), &self.dir.manifests(id))?,
             caches: Arc::clone(&self.caches),
             pins: SegmentPins::new(),

@@ -22,7 +22,7 @@ use crate::shard::{
     Command, DeleteCommand, RejectReason, Reply, StoredResult, Submission, TableRecord, WriteItem,
     WriteKey, WriteOutcome, WritePart,
 };
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, blocking};
 
 /// Between two attempts of a keyed write whose outcome is unknown.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
@@ -319,9 +319,8 @@ async fn delete_in(
         SeriesSelection::Matching(filter) => {
             let view = super::read::view_of(store, id, delete.table, deadline).await?;
             let (filter, time) = (Arc::clone(filter), delete.time);
-            let found = tokio::task::spawn_blocking(move || view.series(time, &*filter))
-                .await
-                .map_err(|e| Error::Internal(format!("finding series: {e}")))??;
+            let found =
+                blocking::run("finding series", move || view.series(time, &*filter)).await?;
             // Under a key it is logged that there was nothing: a retry must not find what came since.
             if found.is_empty() && options.idempotency_key.is_none() {
                 return Ok(None);

@@ -62,6 +62,14 @@ struct State {
     stopping: bool,
 }
 
+impl State {
+    /// Whether the thread has something to do.
+    fn waits(&self) -> bool {
+        let spare_wanted = !self.stopping && matches!(self.spare, SpareState::Wanted);
+        self.remove_below > self.removed_below || spare_wanted
+    }
+}
+
 /// What the thread is asked to do, and what it has done.
 #[derive(Debug, Default)]
 pub(crate) struct Background {
@@ -158,38 +166,57 @@ impl Background {
 
     /// The thread.
     pub(crate) fn run(&self, shared: &Shared) {
-        let mut state = self.state.lock();
         loop {
-            if state.remove_below > state.removed_below {
-                let below = state.remove_below;
-                drop(state);
-                remove_segments(shared, below);
-                state = self.state.lock();
-                state.removed_below = below;
-            } else if state.stopping {
-                break;
-            } else if matches!(state.spare, SpareState::Wanted) {
-                drop(state);
-                let made = make_spare(shared);
-                state = self.state.lock();
-                state.spare = match made {
-                    Ok(spare) => SpareState::Ready(spare),
-                    Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                        SpareState::OutOfSpace
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "cannot prepare a log segment");
-                        SpareState::Failed(error)
-                    }
-                };
-                self.changed.notify_all();
-                drop(state);
-                shared.room_changed();
-                state = self.state.lock();
-            } else {
-                self.changed.wait(&mut state);
+            while self.step(shared) {}
+            let mut state = self.state.lock();
+            if state.waits() {
+                continue;
             }
+            if state.stopping {
+                break;
+            }
+            self.changed.wait(&mut state);
         }
+    }
+
+    /// Has the thread, or who stands in for it, try again on a full disk. Returns whether there was no space.
+    pub(crate) fn retry_space(&self) -> bool {
+        let mut state = self.state.lock();
+        let full = matches!(state.spare, SpareState::OutOfSpace);
+        if full {
+            state.spare = SpareState::Wanted;
+        }
+        full
+    }
+
+    /// Does one thing that was asked for. False if there was nothing to do.
+    pub(crate) fn step(&self, shared: &Shared) -> bool {
+        let mut state = self.state.lock();
+        if !state.waits() {
+            return false;
+        }
+        if state.remove_below > state.removed_below {
+            let below = state.remove_below;
+            drop(state);
+            remove_segments(shared, below);
+            self.state.lock().removed_below = below;
+        } else {
+            drop(state);
+            let made = make_spare(shared);
+            state = self.state.lock();
+            state.spare = match made {
+                Ok(spare) => SpareState::Ready(spare),
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => SpareState::OutOfSpace,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot prepare a log segment");
+                    SpareState::Failed(error)
+                }
+            };
+            self.changed.notify_all();
+            drop(state);
+            shared.room_changed();
+        }
+        true
     }
 }
 

@@ -16,7 +16,7 @@ use crate::queue::{Item, ItemKind};
 use crate::replay::GroupOutcome;
 use crate::shared::Shared;
 use crate::wal::Handle;
-use crate::{Error, SyncCallback};
+use crate::{Error, Faults, SyncCallback};
 
 /// Votes must fit a block of the hard state.
 const VOTE_LEN_MAX: usize = 2048;
@@ -226,6 +226,11 @@ impl GroupLog {
     /// The group.
     pub fn id(&self) -> GroupId {
         self.group.id
+    }
+
+    /// What the log was opened with for a simulator.
+    pub fn faults(&self) -> &Faults {
+        &self.shared().options.faults
     }
 
     /// [`crate::Wal::admit`], where only the group is at hand.

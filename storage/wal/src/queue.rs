@@ -86,6 +86,11 @@ impl Queue {
         self.items.is_empty()
     }
 
+    /// Whether items wait that can still be written.
+    pub(crate) fn waits(&self) -> bool {
+        !self.items.is_empty() && !self.poisoned
+    }
+
     /// Whether anything is left to be written before the log can be closed.
     pub(crate) fn is_drained(&self) -> bool {
         self.items.is_empty() && self.committed.is_empty()

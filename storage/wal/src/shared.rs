@@ -15,6 +15,7 @@ use crate::group::Group;
 use crate::metrics::Metrics;
 use crate::queue::{Item, Queue};
 use crate::recovery::LogSegment;
+use crate::writer::Writer;
 use crate::{Error, WalOptions};
 
 /// Called once when the log is poisoned.
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     /// `None` once they were called.
     hooks: Mutex<Option<Vec<PoisonHook>>>,
+    /// The writer of a log without threads, until it ends.
+    pub(crate) stepped: Mutex<Option<Writer>>,
     /// Held until the log is closed.
     lock: Mutex<Option<Box<dyn DiskLock>>>,
 }
@@ -71,6 +74,7 @@ impl Shared {
             closing: AtomicBool::new(false),
             metrics: Metrics::default(),
             hooks: Mutex::new(Some(Vec::new())),
+            stepped: Mutex::new(None),
             lock: Mutex::new(Some(lock)),
         }
     }
@@ -123,8 +127,21 @@ impl Shared {
                     }
                 }
             }
-            self.queue_drained.wait(&mut queue);
+            if self.options.faults.driver.is_none() {
+                self.queue_drained.wait(&mut queue);
+                continue;
+            }
+            drop(queue);
+            if !self.step() {
+                return Err(self.full(0));
+            }
+            queue = self.queue.lock();
         }
+    }
+
+    /// Whether the writer does not wait for space: the log closes, or there is no thread that could wait.
+    pub(crate) fn gives_up(&self) -> bool {
+        self.closing.load(Ordering::Relaxed) || self.options.faults.driver.is_some()
     }
 
     /// The background thread has something new to say about space.
@@ -142,6 +159,9 @@ impl Shared {
         }
         drop(queue);
         self.queue_filled.notify_one();
+        if let Some(driver) = &self.options.faults.driver {
+            driver.filled();
+        }
         Ok(())
     }
 
@@ -163,6 +183,49 @@ impl Shared {
             self.queue_filled.wait(&mut queue);
         }
         (!queue.is_drained()).then(|| queue.take(bytes_max))
+    }
+
+    /// What the next batch is now, if anything waits.
+    pub(crate) fn batch_now(&self, bytes_max: u64) -> Option<Vec<Item>> {
+        let mut queue = self.queue.lock();
+        (!queue.is_empty()).then(|| queue.take(bytes_max))
+    }
+
+    /// What the threads would do next, without threads. Returns whether anything was done.
+    pub(crate) fn step(&self) -> bool {
+        let mut stepped = self.stepped.lock();
+        let Some(writer) = stepped.as_mut() else { return false };
+        let mut done = false;
+        while self.background.step(self) {
+            done = true;
+        }
+        if self.waits_for_space() {
+            return done;
+        }
+        let batch = self.batch_now(writer.batch_bytes_max());
+        if let Some(batch) = batch {
+            done = true;
+            if !writer.write_batch(batch) {
+                *stepped = None;
+            }
+        }
+        while self.background.step(self) {}
+        done
+    }
+
+    /// Whether what waits may need a segment that there is no space for: the writer would wait, so it is not begun.
+    fn waits_for_space(&self) -> bool {
+        let wanted = self.queue.lock().bytes;
+        let wanted = wanted + wanted / 8 + (32 << 10);
+        wanted > self.segment_left.load(Ordering::Relaxed) && self.background.retry_space()
+    }
+
+    /// Ends a log without threads: writes what waits.
+    pub(crate) fn end_steps(&self) {
+        while self.queue.lock().waits() && self.step() {}
+        if let Some(writer) = self.stepped.lock().take() {
+            writer.end();
+        }
     }
 
     /// A batch is written. Returns whether nothing waits.

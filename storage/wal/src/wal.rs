@@ -18,7 +18,7 @@ use crate::metrics::WalStatus;
 use crate::recovery::{self, POISONED, Recovered, Recovery};
 use crate::shared::{PoisonHook, Shared};
 use crate::writer::Writer;
-use crate::{Clock, Disk, Error, SystemClock};
+use crate::{Clock, Disk, Error, Faults, LogStepper, PlantedBug, SystemClock};
 
 /// Called once, from the writer thread, after the sync that covers the call (or after it failed). In the order
 /// of the calls of a group.
@@ -47,6 +47,8 @@ pub struct WalOptions {
     pub cache_bytes: u64,
     /// Times the syncs.
     pub clock: Arc<dyn Clock>,
+    /// For simulators only.
+    pub faults: Faults,
 }
 
 impl WalOptions {
@@ -61,6 +63,7 @@ impl WalOptions {
             reserve_bytes: 256 << 20,
             cache_bytes: 64 << 20,
             clock: Arc::new(SystemClock::new()),
+            faults: Faults::default(),
         }
     }
 }
@@ -87,6 +90,7 @@ impl Handle {
 
     fn close(&self) {
         self.shared.close();
+        self.shared.end_steps();
         for thread in std::mem::take(&mut *self.threads.lock()) {
             // A callback may hold the last handle: then this is the writer thread itself.
             if thread.thread().id() != thread::current().id() && thread.join().is_err() {
@@ -135,13 +139,15 @@ impl Wal {
         }
         let shared = Arc::new(Shared::new(disk, options, lock, groups, segments));
         let writer = Writer::new(Arc::clone(&shared), identity, hardstate, mirrors, resume);
-        let in_background = Arc::clone(&shared);
-        let threads = vec![
-            spawn("wal-writer", move || writer.run())?,
-            spawn("wal-background", move || in_background.background.run(&in_background))?,
-        ];
+        let threads = start(&shared, writer)?;
         let handle = Handle { shared, threads: Mutex::new(threads) };
-        Ok((Self { handle: Arc::new(handle) }, report))
+        let wal = Self { handle: Arc::new(handle) };
+        let shared = &wal.handle.shared;
+        if let Some(driver) = &shared.options.faults.driver {
+            driver.drive(&wal, LogStepper::new(shared));
+        }
+        let report = wal.truncate_damage(report)?;
+        Ok((wal, report))
     }
 
     /// The handle of one group, created on first use.
@@ -202,11 +208,34 @@ impl Wal {
         Ok(gone)
     }
 
+    /// [`PlantedBug::TruncatedDamage`]: what recovery keeps as damaged is dropped without a word.
+    fn truncate_damage(&self, mut report: Recovery) -> Result<Recovery, Error> {
+        if self.handle.shared.options.faults.has(PlantedBug::TruncatedDamage) {
+            for group in std::mem::take(&mut report.faulty).into_keys() {
+                self.group(group).accept_loss(Box::new(drop))?;
+            }
+        }
+        Ok(report)
+    }
+
     /// Syncs what is queued, ends the threads, and releases the files.
     pub fn close(&self) -> Result<(), Error> {
         self.handle.close();
         if self.handle.shared.is_poisoned() { Err(Error::Poisoned) } else { Ok(()) }
     }
+}
+
+/// Has the writer and what goes on beside it run: on threads, or in the steps that a simulator makes.
+fn start(shared: &Arc<Shared>, writer: Writer) -> Result<Vec<JoinHandle<()>>, Error> {
+    if shared.options.faults.driver.is_some() {
+        *shared.stepped.lock() = Some(writer);
+        return Ok(Vec::new());
+    }
+    let in_background = Arc::clone(shared);
+    Ok(vec![
+        spawn("wal-writer", move || writer.run())?,
+        spawn("wal-background", move || in_background.background.run(&in_background))?,
+    ])
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Error> {

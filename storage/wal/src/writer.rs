@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::Error;
 use crate::bytes::BLOCK;
 use crate::disk::{DiskFile, OpenMode};
 use crate::entry::GroupId;
@@ -32,6 +31,7 @@ use crate::queue::{Item, ItemKind};
 use crate::record::{GroupMirror, Record, Tagged};
 use crate::recovery::{LogSegment, POISONED, Resume, io};
 use crate::shared::Shared;
+use crate::{Error, PlantedBug};
 
 /// About how long a frame becomes, unless one entry is longer.
 const FRAME_BYTES_MAX: u64 = 8 << 20;
@@ -124,24 +124,38 @@ impl Writer {
     pub(crate) fn run(mut self) {
         let mut guard = PoisonOnPanic { shared: Arc::clone(&self.shared), armed: true };
         while let Some(batch) = self.shared.next_batch(self.batch_bytes_max()) {
-            let bytes = batch.iter().map(|item| item.kind.bytes()).sum();
-            self.shared.metrics.frame_begins(self.shared.options.clock.monotonic());
-            let committed = self.commit(&batch);
-            self.shared.metrics.frame_ended();
-            match committed {
-                Ok(frame) => self.publish(batch, &frame),
-                Err(error) => {
-                    guard.armed = false;
-                    return poison(&self.shared, batch, &error);
-                }
-            }
-            let idle = self.shared.batch_ended(bytes);
-            if idle && let Err(error) = self.mark(false) {
+            if !self.write_batch(batch) {
                 guard.armed = false;
-                return poison(&self.shared, Vec::new(), &error);
+                return;
             }
         }
         guard.armed = false;
+        self.end();
+    }
+
+    /// Makes a batch durable and tells everyone. False once the log is poisoned.
+    pub(crate) fn write_batch(&mut self, batch: Vec<Item>) -> bool {
+        let bytes = batch.iter().map(|item| item.kind.bytes()).sum();
+        self.shared.metrics.frame_begins(self.shared.options.clock.monotonic());
+        let committed = self.commit(&batch);
+        self.shared.metrics.frame_ended();
+        match committed {
+            Ok(frame) => self.publish(batch, &frame),
+            Err(error) => {
+                poison(&self.shared, batch, &error);
+                return false;
+            }
+        }
+        let idle = self.shared.batch_ended(bytes);
+        if idle && let Err(error) = self.mark(false) {
+            poison(&self.shared, Vec::new(), &error);
+            return false;
+        }
+        true
+    }
+
+    /// The log is closed, and all is written.
+    pub(crate) fn end(self) {
         if let Err(error) = self.mark(true) {
             return poison(&self.shared, Vec::new(), &error);
         }
@@ -158,7 +172,7 @@ impl Writer {
     }
 
     /// A frame should fill the rest of a segment rather than go over it.
-    fn batch_bytes_max(&self) -> u64 {
+    pub(crate) fn batch_bytes_max(&self) -> u64 {
         let left = self.current.as_ref().map_or(0, |current| current.len - current.offset);
         if left < SEGMENT_REST_MIN {
             return FRAME_BYTES_MAX;
@@ -196,7 +210,7 @@ impl Writer {
         let number = self.newest_segment + 1;
         let path = segment_path(self.dir(), number);
         let shared = Arc::clone(&self.shared);
-        let spare = self.shared.background.take_spare(|| shared.closing.load(Ordering::Relaxed));
+        let spare = self.shared.background.take_spare(|| shared.gives_up());
         let spare = spare.map_err(io("prepare", &spare_path))?;
         let current = Current { number, file: spare.file, offset: FRAMES_OFFSET, len: spare.len };
 
@@ -214,9 +228,7 @@ impl Writer {
             // An entry larger than a segment. Where there is no space for it the frame waits.
             let larger = || current.file.allocate(frame.header.end());
             let background = &self.shared.background;
-            background
-                .wait_for_space(larger, || shared.closing.load(Ordering::Relaxed))
-                .map_err(io("extend", &path))?;
+            background.wait_for_space(larger, || shared.gives_up()).map_err(io("extend", &path))?;
         }
         let copy = header.encode();
         let headers = [copy.as_slice(), copy.as_slice()].concat();
@@ -277,7 +289,9 @@ impl Writer {
         file.write_all_at(&self.buffer, frame.header.offset).map_err(io("write", path))?;
         let clock = &self.shared.options.clock;
         let before = clock.monotonic();
-        file.sync_data().map_err(io("sync", path))?;
+        if !self.shared.options.faults.has(PlantedBug::SkippedSync) {
+            file.sync_data().map_err(io("sync", path))?;
+        }
         let now = clock.monotonic();
         let sync = now.checked_sub(before).unwrap_or(Duration::ZERO);
         let entries = frame.entries().count() as u64;
