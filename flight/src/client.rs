@@ -77,10 +77,15 @@ pub enum ClientError {
 
 impl From<Status> for ClientError {
     fn from(status: Status) -> Self {
-        Self::Server {
-            code: code_name(status.code()).to_owned(),
-            message: status.message().to_owned(),
-        }
+        let code = code_name(status.code()).to_owned();
+        let message = if status.message().is_empty() {
+            format!(
+                "the server answers {code} and nothing else: is Flight SQL served at this address?"
+            )
+        } else {
+            status.message().to_owned()
+        };
+        Self::Server { code, message }
     }
 }
 

@@ -131,7 +131,11 @@ impl Session {
             key: options.idempotency_key.filter(|_| target.mode != IngestMode::Replace),
             mode: target.mode,
             target,
-            options: WriteOptions { level: options.write_level, ..WriteOptions::default() },
+            options: WriteOptions {
+                level: options.write_level,
+                deadline: options.query_timeout,
+                ..WriteOptions::default()
+            },
             chunks: 0,
             pending: None,
             rows_seen: 0,

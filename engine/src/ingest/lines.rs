@@ -97,7 +97,11 @@ impl<'a> LinesRequest<'a> {
             accept_partial,
             time_is_final: options.idempotency_key.is_none(),
             key: options.idempotency_key,
-            options: WriteOptions { level: options.write_level, ..WriteOptions::default() },
+            options: WriteOptions {
+                level: options.write_level,
+                deadline: options.query_timeout,
+                ..WriteOptions::default()
+            },
             rules: Rules {
                 catalog,
                 database,

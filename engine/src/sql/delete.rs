@@ -97,6 +97,7 @@ async fn run_once(
         idempotency_key: context.options.idempotency_key.clone().map(|key| (key, part)),
         digest: keyed.digest(),
         level: context.options.write_level,
+        deadline: context.options.query_timeout,
         ..WriteOptions::default()
     };
     let delete = Delete { table: table.id, time: pruning.time, series };

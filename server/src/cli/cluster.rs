@@ -68,12 +68,12 @@ enum Command {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &ClusterArgs) -> ExitCode {
-    // How things stand is asked of the node that is there: most of all when nothing else works.
-    let local = matches!(arguments.command, Command::Status { .. });
-    let headers = || local.then(|| ("consistency".to_owned(), "local".to_owned()));
+    // The node that is asked answers from what it knows: most of all when nothing else works. A change is decided by
+    // a majority all the same.
+    let headers = || vec![("consistency".to_owned(), "local".to_owned())];
     let send = |statement: &str, format: Format| {
         sql::run(SqlArgs {
-            headers: headers().into_iter().collect(),
+            headers: headers(),
             addr: arguments.addr.clone(),
             database: "main".to_owned(),
             token: arguments.token.clone(),

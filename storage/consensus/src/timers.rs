@@ -27,7 +27,7 @@ pub struct Timers {
 impl Default for Timers {
     fn default() -> Self {
         Self {
-            heartbeat: Duration::from_millis(80),
+            heartbeat: Duration::from_millis(100),
             election_min: Duration::from_millis(250),
             election_max: Duration::from_millis(400),
         }

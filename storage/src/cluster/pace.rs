@@ -7,7 +7,7 @@
 //!
 //! | heartbeat | election timeout | an answer may take |
 //! |---|---|---|
-//! | 80 ms | 250 to 400 ms | 53 ms |
+//! | 100 ms | 250 to 400 ms | 67 ms |
 //! | 200 ms | 600 to 1,000 ms | 133 ms |
 //! | 400 ms | 900 to 1,400 ms | 267 ms |
 //! | 800 ms | 1,400 to 2,200 ms | 533 ms |
@@ -25,7 +25,7 @@ use tokio::time::Instant;
 
 /// Heartbeat, least and most time before an election, in milliseconds.
 const RUNGS: [(u64, u64, u64); 6] = [
-    (80, 250, 400),
+    (100, 250, 400),
     (200, 600, 1000),
     (400, 900, 1400),
     (800, 1400, 2200),
@@ -187,14 +187,14 @@ mod tests {
     fn timers_slow_down_after_three_slow_answers_and_come_back_after_ten_seconds() {
         let mut measured = Measured::new();
         assert_eq!(measured.answers(&[2, 3], 40), 0);
-        assert_eq!(measured.heartbeat(), 80);
+        assert_eq!(measured.heartbeat(), 100);
         assert_eq!(measured.answers(&[1004, 1002], 2), 0);
         assert_eq!(measured.answers(&[1004, 1002], 1), 1);
         assert_eq!(measured.heartbeat(), 2000);
         assert_eq!(measured.answers(&[1004, 1002], 60), 0);
         assert_eq!(measured.answers(&[2, 3], 19), 0);
         assert_eq!(measured.answers(&[2, 3], 4), 1);
-        assert_eq!(measured.heartbeat(), 80);
+        assert_eq!(measured.heartbeat(), 100);
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub struct WriteOptions {
     pub rejected: Vec<String>,
     /// Replicas before the acknowledgement.
     pub level: WriteLevel,
-    /// Instead of the store's deadline.
+    /// How long it may take, where that is less than the store's deadline.
     pub deadline: Option<Duration>,
 }
 

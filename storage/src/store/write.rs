@@ -106,7 +106,8 @@ pub(super) async fn write_all(
     options: &WriteOptions,
 ) -> Result<WriteReceipt, Error> {
     let inner = &store.inner;
-    let deadline = options.deadline.unwrap_or(inner.options.write_deadline);
+    let most = inner.options.write_deadline;
+    let deadline = options.deadline.map_or(most, |deadline| deadline.min(most));
     let catalog_index = batches.iter().map(ValidBatch::catalog_index).max().unwrap_or(0);
     let until = Instant::now() + deadline;
     let meta = store.meta_state();
@@ -272,7 +273,8 @@ pub(super) async fn delete(
     options: &WriteOptions,
 ) -> Result<WriteReceipt, Error> {
     let inner = &store.inner;
-    let deadline = options.deadline.unwrap_or(inner.options.write_deadline);
+    let most = inner.options.write_deadline;
+    let deadline = options.deadline.map_or(most, |deadline| deadline.min(most));
     let meta = store.meta_state();
     if !meta.catalog.tables.contains_key(&delete.table) {
         return Err(Error::NoTable(delete.table));

@@ -174,7 +174,7 @@ async fn timers_follow_the_network() {
     // Those that answer within a second.
     assert!(cluster.store(0).cluster_status().await.nodes.len() == 3);
     cluster.transport.set_delay(Duration::ZERO);
-    while heartbeats(&cluster).await != [80, 80, 80] {
+    while heartbeats(&cluster).await != [100, 100, 100] {
         assert!(Instant::now() < deadline, "{:?}", heartbeats(&cluster).await);
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
