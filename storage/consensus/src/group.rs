@@ -162,13 +162,19 @@ impl Group {
     pub async fn bootstrap(&self, voters: BTreeMap<ReplicaId, Node>) -> Result<(), Error> {
         let alone = voters.len() == 1 && voters.contains_key(&self.inner.parts.replica);
         let members: BTreeMap<_, _> = voters.into_iter().map(|(id, node)| (id.0, node)).collect();
-        match self.core().raft.initialize(members).await {
-            Ok(()) if alone => self.elect().await,
-            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
-            Err(RaftError::APIError(e @ InitializeError::NotInMembers(_))) => {
-                Err(self.unavailable(e.to_string()))
+        loop {
+            let core = self.core();
+            match core.raft.initialize(members.clone()).await {
+                Ok(()) if alone => return self.elect().await,
+                Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => return Ok(()),
+                Err(RaftError::APIError(e @ InitializeError::NotInMembers(_))) => {
+                    return Err(self.unavailable(e.to_string()));
+                }
+                Err(RaftError::Fatal(_)) if core.is_retired() => {
+                    self.next_core(&core, Instant::now() + MEMBERSHIP_DEADLINE).await?;
+                }
+                Err(RaftError::Fatal(e)) => return Err(self.fatal(&e)),
             }
-            Err(RaftError::Fatal(e)) => Err(self.fatal(&e)),
         }
     }
 
@@ -364,7 +370,7 @@ impl Group {
         if !status.voters.contains_key(&to) {
             return Err(self.unavailable(format!("replica {} has no vote", to.0)));
         }
-        raft.trigger().transfer_leader(to.0).await.map_err(|e| self.fatal(&e))?;
+        raft.trigger().transfer_leader(to.0).await.map_err(|e| self.ended(&core, &e))?;
         let leads = |metrics: &RaftMetrics<TypeConfig>| metrics.current_leader == Some(to.0);
         let patience = timers.election_max * 2;
         let what = "leadership was not taken over";
@@ -387,7 +393,8 @@ impl Group {
         self.check_gate()?;
         let voters = self.status().voters;
         let alone = voters.len() <= 1;
-        self.core().raft.trigger().elect(!alone).await.map_err(|e| self.fatal(&e))
+        let core = self.core();
+        core.raft.trigger().elect(!alone).await.map_err(|e| self.ended(&core, &e))
     }
 
     /// Stops the replica; its log and state stay. On return the state machine is no longer called.
@@ -406,6 +413,9 @@ impl Group {
             Err(_) => Err(self.unknown("the membership change was not committed".to_owned())),
             Ok(Ok(_)) => Ok(()),
             Ok(Err(RaftError::APIError(e))) => self.outcome(Err(e)).map(|_| ()),
+            Ok(Err(RaftError::Fatal(_))) if core.is_retired() => {
+                Err(self.unknown("the timers changed meanwhile".to_owned()))
+            }
             Ok(Err(RaftError::Fatal(e))) => Err(self.fatal(&e)),
         }
     }
