@@ -209,3 +209,41 @@ async fn a_removed_node_that_runs_on_serves_nothing_and_says_why() {
     assert_eq!(crate::support::read(cluster.store(0)).await, expect(&all));
     cluster.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_sees_its_own_writes_on_every_node_or_waits() {
+    let (cluster, mut all) = cluster_with_rows().await;
+    cluster.converge(&expect(&all)).await;
+    for round in 0..20 {
+        let row = ("session", round, 1.0);
+        let receipt = write(cluster.store(0), &[row]).await.unwrap();
+        all.push(row);
+        let level = ReadLevel::Session(receipt.shards);
+        for n in 0..3 {
+            let store = cluster.store(n);
+            let view = store.view(cpu(store).id, TimeRange::ALL, &level).await.unwrap();
+            assert_eq!(crate::support::rows(&view).unwrap(), expect(&all), "round {round}");
+        }
+    }
+    // A follower that cannot have it yet waits, and answers once it can.
+    cluster.isolate(2, true);
+    let receipt = loop {
+        // Leaders may have to be elected first.
+        match write(cluster.store(0), &[("unseen", 1, 1.0)]).await {
+            Ok(receipt) => break receipt,
+            Err(e) => assert_eq!(e.kind(), ErrorKind::Unavailable, "{e}"),
+        }
+    };
+    all.push(("unseen", 1, 1.0));
+    let level = ReadLevel::Session(receipt.shards);
+    let store = cluster.store(2).clone();
+    let table = cpu(&store).id;
+    let mut reading = tokio::spawn(async move { store.view(table, TimeRange::ALL, &level).await });
+    let early = tokio::time::timeout(Duration::from_millis(500), &mut reading).await;
+    assert!(early.is_err(), "it answered without the rows");
+    cluster.isolate(2, false);
+    let view = reading.await.unwrap().unwrap();
+    assert_eq!(crate::support::rows(&view).unwrap(), expect(&all));
+    drop(view);
+    cluster.close().await;
+}
