@@ -1,10 +1,18 @@
-//! Three server processes that are one cluster; each is killed, stopped, paused and started again as a test wants.
+//! Server processes that are one cluster; each is killed, stopped, paused, emptied and started again as a test wants.
 //!
-//! The first node is started with a seed that leads nowhere; it is the seed of the two others. A node keeps its data
-//! directory and the address that its peers know; its other ports change with every start.
+//! The nodes dial each other directly or, where a test is about the network, through the links of a [`Network`], which
+//! their configuration files name. Clients talk to them directly.
+//!
+//! Without a network, the first node is started with a seed that leads nowhere and is the seed of the others. A node
+//! keeps its data directory and the address that its peers know; its other ports change with every start.
 
+use std::fmt::Write as _;
+use std::fs;
 use std::io;
+use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
@@ -15,9 +23,10 @@ use tempfile::TempDir;
 use tokio::net::TcpSocket;
 use ureq::Agent;
 
-use crate::{Server, ServerOptions};
+use crate::server::{Addresses, binary, is_ready};
+use crate::{Network, Server, ServerOptions};
 
-/// Nodes of a cluster.
+/// Nodes of a cluster, unless a test wants more.
 pub const NODES: usize = 3;
 
 /// How long what must happen may take.
@@ -45,12 +54,37 @@ pub fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Result<T, String>)
     }
 }
 
+/// How a cluster is started.
+#[derive(Clone, Debug)]
+pub struct ClusterOptions {
+    /// How many nodes.
+    pub nodes: usize,
+    /// Whether they reach each other through a [`Network`].
+    pub behind_proxies: bool,
+    /// How long a node may take to answer one request.
+    pub answer_deadline: Duration,
+    /// How each is started.
+    pub server: ServerOptions,
+}
+
+impl Default for ClusterOptions {
+    fn default() -> Self {
+        Self {
+            nodes: NODES,
+            behind_proxies: false,
+            answer_deadline: ANSWER_DEADLINE,
+            server: ServerOptions::default(),
+        }
+    }
+}
+
 /// A running cluster. Its processes are killed when it is dropped.
 #[derive(Debug)]
 pub struct Cluster {
     nodes: Vec<Node>,
+    network: Option<Network>,
     agent: Agent,
-    options: ServerOptions,
+    options: ClusterOptions,
     /// Goes after the processes that use it.
     _data: TempDir,
 }
@@ -63,6 +97,8 @@ struct Node {
     addr: OnceLock<String>,
     /// None while it is down.
     server: Mutex<Option<Server>>,
+    /// Where clients find it; none while it is down, or not ready yet.
+    addresses: Mutex<Option<Addresses>>,
     /// Keeps the port of `addr`, from the first time on that the node was down.
     port: OnceLock<Option<TcpSocket>>,
 }
@@ -79,33 +115,48 @@ pub struct Answer {
 }
 
 impl Cluster {
-    /// Starts three nodes on empty directories and waits until all are ready. They are `n1`, `n2` and `n3`, and counted
-    /// from 0 here.
+    /// Starts three nodes on empty directories, directly connected, and waits until all are ready. They are `n1`, `n2`
+    /// and `n3`, and counted from 0 here.
     ///
     /// # Panics
     ///
     /// If they do not form a cluster within a minute.
     pub fn start(options: &ServerOptions) -> Self {
+        Self::with(ClusterOptions { server: options.clone(), ..ClusterOptions::default() })
+    }
+
+    /// Starts nodes on empty directories and waits until all are ready.
+    ///
+    /// # Panics
+    ///
+    /// If they do not form a cluster within a minute.
+    pub fn with(options: ClusterOptions) -> Self {
         let data = tempfile::tempdir().expect("a temporary directory can be made");
-        let nodes: Vec<Node> = (1..=NODES).map(|n| Node::new(data.path(), n)).collect();
-        thread::scope(|scope| {
-            let mut seed = NO_SEED;
-            let mut starting = Vec::new();
-            for node in &nodes {
-                let start = scope.spawn(move || node.start(ANY_PORT, seed, options));
-                let addr = node.listening(&start);
-                if seed == NO_SEED {
-                    seed = addr;
-                }
-                starting.push(start);
-            }
-            starting.into_iter().for_each(join);
-        });
+        let nodes = (1..=options.nodes).map(|n| Node::new(data.path(), n)).collect();
         let agent = Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(ANSWER_DEADLINE))
+            .timeout_global(Some(options.answer_deadline))
             .build();
-        Self { nodes, agent: agent.into(), options: options.clone(), _data: data }
+        let network = options.behind_proxies.then(|| Network::new(options.nodes));
+        let agent = agent.into();
+        let cluster = Self { nodes, network, agent, options, _data: data };
+        cluster.write_config();
+        cluster.start_nodes(&cluster.all());
+        cluster
+    }
+
+    /// All nodes.
+    pub fn all(&self) -> Vec<usize> {
+        Range { start: 0, end: self.nodes.len() }.collect()
+    }
+
+    /// The links between the nodes.
+    ///
+    /// # Panics
+    ///
+    /// If they are connected directly.
+    pub fn network(&self) -> &Network {
+        self.network.as_ref().expect("the cluster was started behind proxies")
     }
 
     /// The node of a name.
@@ -123,6 +174,16 @@ impl Cluster {
         &self.nodes[node].dir
     }
 
+    /// The data directory of a node that runs, wherever its disk is.
+    ///
+    /// # Panics
+    ///
+    /// If it does not run.
+    pub fn disk(&self, node: usize) -> PathBuf {
+        let server = self.nodes[node].server();
+        server.as_ref().expect("only a node that runs has a disk").dir().to_owned()
+    }
+
     /// Ends nodes at the same moment, as `kill -9` does. They must have been alive: who died before is not hidden.
     pub fn kill(&self, nodes: &[usize]) {
         for node in nodes {
@@ -136,8 +197,26 @@ impl Cluster {
         for node in nodes {
             // Dropping it waits for the process, which holds the lock of the directory until then.
             drop(self.nodes[*node].server().take());
-            self.nodes[*node].keep_port();
+            self.is_down(*node);
         }
+    }
+
+    /// Starts a node that is down on an empty directory, and has it take its own place.
+    ///
+    /// # Panics
+    ///
+    /// If it is not ready a minute after the cluster has agreed.
+    pub fn replace(&self, node: usize, asked: usize) {
+        let own = &self.nodes[node];
+        own.spawn(&self.server_options(node, own.addr().unwrap_or(ANY_PORT)));
+        let addr = own.listening();
+        if let Some(network) = &self.network {
+            network.up(node, addr);
+        }
+        eventually(&format!("{} is replaced", own.name), || {
+            self.command(asked, &["cluster", "replace", &own.name])
+        });
+        own.wait_ready();
     }
 
     /// Stops a node in order.
@@ -148,23 +227,74 @@ impl Cluster {
     pub fn stop(&self, node: usize) {
         let server = self.nodes[node].server().take();
         server.expect("only a node that runs is stopped").stop();
-        self.nodes[node].keep_port();
+        self.is_down(node);
     }
 
     /// Starts nodes again, all at once, under the addresses that their peers know, and waits until they are ready.
     pub fn restart(&self, nodes: &[usize]) {
-        thread::scope(|scope| {
-            let start = |node: &usize| {
-                let node = &self.nodes[*node];
-                let others = self.nodes.iter().filter(|other| other.name != node.name);
-                let seeds: Vec<&str> = others.filter_map(Node::addr).collect();
-                let seeds = seeds.join(",");
-                let addr = node.addr().unwrap_or(ANY_PORT);
-                scope.spawn(move || node.start(addr, &seeds, &self.options))
-            };
-            let starting: Vec<_> = nodes.iter().map(start).collect();
-            starting.into_iter().for_each(join);
+        self.start_nodes(nodes);
+    }
+
+    /// Takes the disk of a node that is down away. Returns where it lies now.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot be moved.
+    pub fn take_disk(&self, node: usize) -> PathBuf {
+        let dir = &self.nodes[node].dir;
+        let mut names = (1..100).map(|n| dir.with_extension(format!("old{n}")));
+        let aside = names.find(|dir| !dir.exists());
+        let aside = aside.expect("few disks are taken away");
+        fs::rename(dir, &aside).expect("the directory of a node that is down can be moved");
+        aside
+    }
+
+    /// Starts a node on a directory of its own choice, under its name and beside the one that runs. Returns how it ends.
+    ///
+    /// # Panics
+    ///
+    /// If it is not refused within a minute.
+    pub fn refused(&self, node: usize, dir: &Path) -> ExitStatus {
+        let mut server = Server::spawn(dir, &self.server_options(node, ANY_PORT));
+        eventually(&format!("{} ends on {}", self.name(node), dir.display()), || {
+            server.ended().ok_or_else(|| format!("it runs: {:?}", server.addresses()))
+        })
+    }
+
+    /// Runs `quorate` with the address of a node's Flight SQL. Returns what it says, or complains of.
+    pub fn command(&self, node: usize, arguments: &[&str]) -> Result<String, String> {
+        let addresses = self.nodes[node].addresses().clone();
+        let addresses = addresses.ok_or("it is down")?;
+        let mut command = Command::new(binary());
+        let out = command.args(arguments).args(["--addr", &addresses.flight]).output();
+        let out = out.map_err(|error| error.to_string())?;
+        let told = if out.status.success() { &out.stdout } else { &out.stderr };
+        let told = String::from_utf8_lossy(told).into_owned();
+        if out.status.success() { Ok(told) } else { Err(told) }
+    }
+
+    /// The value of a metric of a node, added up over its labels.
+    pub fn metric(&self, node: usize, name: &str) -> Result<f64, String> {
+        let http = self.nodes[node].http().ok_or("it is down")?;
+        let answer = self.agent.get(format!("{http}/metrics")).call();
+        let text = answer.map_err(|e| e.to_string())?.body_mut().read_to_string();
+        let text = text.map_err(|e| e.to_string())?;
+        let values = text.lines().filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let found = series.split('{').next() == Some(name);
+            if found { value.parse::<f64>().ok() } else { None }
         });
+        Ok(values.sum())
+    }
+
+    /// Waits until nodes say that they are ready: each shard of theirs has a leader, and they have caught up.
+    pub fn wait_ready(&self, nodes: &[usize]) {
+        for node in nodes {
+            eventually(&format!("{} is ready", self.name(*node)), || {
+                let http = self.nodes[*node].http().ok_or("it is down")?;
+                if is_ready(&http) { Ok(()) } else { Err("/ready says no".to_owned()) }
+            });
+        }
     }
 
     /// Halts a node's process; its connections stay open and silent.
@@ -202,6 +332,16 @@ impl Cluster {
         self.ask(node, sql, "text/csv")
     }
 
+    /// The rows of a query that is tried once; over what the node holds itself if `consistency` is `local`.
+    pub fn try_csv(&self, node: usize, sql: &str, consistency: &str) -> Result<String, String> {
+        let headers = [("consistency", consistency), ("Accept", "text/csv")];
+        match self.send(node, SQL, &headers, sql) {
+            Ok(Answer { status: 200, body, .. }) => Ok(body),
+            Ok(answer) => Err(format!("{answer:?}")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
     /// The rows of a query over what the node holds itself, as old as that may be.
     pub fn local(&self, node: usize, sql: &str) -> Result<Vec<Value>, String> {
         let answer = self.send(node, SQL, &[("consistency", "local")], sql);
@@ -232,6 +372,70 @@ impl Cluster {
         let http = self.nodes[node].http().ok_or("it is down")?;
         let answer = self.agent.get(format!("{http}/health")).call();
         answer.map(|_| ()).map_err(|e| e.to_string())
+    }
+
+    /// Starts nodes at once and waits until they are ready.
+    fn start_nodes(&self, nodes: &[usize]) {
+        thread::scope(|scope| {
+            let mut starting = Vec::new();
+            for node in nodes {
+                let own = &self.nodes[*node];
+                let options = self.server_options(*node, own.addr().unwrap_or(ANY_PORT));
+                own.spawn(&options);
+                let addr = own.listening();
+                if let Some(network) = &self.network {
+                    network.up(*node, addr);
+                }
+                starting.push(scope.spawn(|| own.wait_ready()));
+            }
+            starting.into_iter().for_each(join);
+        });
+    }
+
+    fn server_options(&self, node: usize, addr: &str) -> ServerOptions {
+        let own = &self.nodes[node];
+        let expect = self.nodes.len().to_string();
+        let seeds: Vec<String> = if let Some(network) = &self.network {
+            let others = self.all().into_iter().filter(|other| *other != node);
+            others.map(|other| network.addr(node, other).to_string()).collect()
+        } else {
+            let others = self.nodes.iter().filter(|other| other.name != own.name);
+            others.filter_map(Node::addr).map(str::to_owned).collect()
+        };
+        let seeds = if seeds.is_empty() { NO_SEED.to_owned() } else { seeds.join(",") };
+        let mut all = vec!["--node-name", own.name.as_str(), "--cluster-addr", addr];
+        all.extend(["--seeds", &seeds, "--bootstrap-expect", &expect]);
+        let config = own.config().display().to_string();
+        if self.network.is_some() {
+            all.extend(["--config", &config]);
+        }
+        if std::env::var_os("QUORATE_LOG_FILTER").is_none() {
+            all.extend(["--log-filter", "warn"]);
+        }
+        let mut options = self.options.server.clone();
+        options.arguments.extend(all.into_iter().map(str::to_owned));
+        options
+    }
+
+    /// Tells each node to dial the others through its own links.
+    fn write_config(&self) {
+        let Some(network) = &self.network else { return };
+        for (from, node) in self.nodes.iter().enumerate() {
+            let mut text = "[cluster.peers]\n".to_owned();
+            for to in self.all().into_iter().filter(|to| *to != from) {
+                let (name, addr) = (self.name(to), network.addr(from, to));
+                writeln!(text, "{name} = \"{addr}\"").expect("a String takes text");
+            }
+            fs::write(node.config(), text).expect("a temporary file can be written");
+        }
+    }
+
+    /// A process has ended.
+    fn is_down(&self, node: usize) {
+        self.nodes[node].is_down();
+        if let Some(network) = &self.network {
+            network.down(node);
+        }
     }
 
     fn send(
@@ -265,6 +469,7 @@ impl Node {
             name,
             addr: OnceLock::new(),
             server: Mutex::new(None),
+            addresses: Mutex::new(None),
             port: OnceLock::new(),
         }
     }
@@ -273,44 +478,64 @@ impl Node {
         self.server.lock().expect("nobody panics while holding it")
     }
 
+    fn addresses(&self) -> MutexGuard<'_, Option<Addresses>> {
+        self.addresses.lock().expect("nobody panics while holding it")
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.with_extension("toml")
+    }
+
     fn addr(&self) -> Option<&str> {
         self.addr.get().map(String::as_str)
     }
 
     fn http(&self) -> Option<String> {
-        self.server().as_ref().map(|server| server.http().to_owned())
+        self.addresses().as_ref().map(|addresses| addresses.http.clone())
     }
 
-    fn start(&self, addr: &str, seeds: &str, options: &ServerOptions) {
-        let expect = NODES.to_string();
-        let mut own = vec!["--node-name", self.name.as_str(), "--cluster-addr", addr];
-        own.extend(["--seeds", seeds, "--bootstrap-expect", expect.as_str()]);
-        if std::env::var_os("QUORATE_LOG_FILTER").is_none() {
-            own.extend(["--log-filter", "warn"]);
-        }
-        let mut options = options.clone();
-        options.arguments.extend(own.into_iter().map(str::to_owned));
-        let server = Server::start(&self.dir, &options);
+    fn spawn(&self, options: &ServerOptions) {
+        let server = Server::spawn(&self.dir, options);
         *self.server() = Some(server);
     }
 
+    /// Asks the process for something that it tells once it has got that far.
+    ///
+    /// # Panics
+    ///
+    /// If it has ended.
+    fn told<T>(&self, ask: impl FnOnce(&mut Server) -> Option<T>) -> Result<T, String> {
+        let mut slot = self.server();
+        let server = slot.as_mut().ok_or("it was not started")?;
+        let (ended, told) = (server.ended(), ask(server));
+        drop(slot);
+        if let Some(status) = ended {
+            panic!("{} has ended while it was starting: {status}", self.name);
+        }
+        told.ok_or_else(|| "it has written no addresses yet".to_owned())
+    }
+
     /// Waits until a node that was just started listens for its peers; it cannot be ready without them.
-    fn listening(&self, start: &ScopedJoinHandle<'_, ()>) -> &str {
-        let file = self.dir.join("addresses.json");
-        let addr = eventually(&format!("{} listens for its peers", self.name), || {
-            let ended = start.is_finished();
-            let text = std::fs::read_to_string(&file).map_err(|e| e.to_string());
-            let json = text.and_then(|text| {
-                serde_json::from_str::<Value>(&text).map_err(|e| format!("{e} in {text}"))
-            });
-            match json.map(|json| json["cluster"].as_str().map(str::to_owned)) {
-                Ok(Some(addr)) => Ok(addr),
-                Ok(None) | Err(_) if ended => panic!("{} has ended", self.name),
-                Ok(None) => Err("addresses.json names no address for them".to_owned()),
-                Err(why) => Err(why),
-            }
+    fn listening(&self) -> SocketAddr {
+        let addr: SocketAddr = eventually(&format!("{} listens for its peers", self.name), || {
+            let addr = self.told(|server| server.peer_addr())?;
+            addr.parse().map_err(|e| format!("{addr}: {e}"))
         });
-        self.addr.get_or_init(|| addr)
+        self.addr.get_or_init(|| addr.to_string());
+        addr
+    }
+
+    fn wait_ready(&self) {
+        let addresses = eventually(&format!("{} is ready", self.name), || {
+            let addresses = self.told(Server::addresses)?;
+            if is_ready(&addresses.http) { Ok(addresses) } else { Err("/ready says no".to_owned()) }
+        });
+        *self.addresses() = Some(addresses);
+    }
+
+    fn is_down(&self) {
+        *self.addresses() = None;
+        self.keep_port();
     }
 
     /// Keeps the node's port from being given to anybody else while the node is down, or is about to listen again.

@@ -1,12 +1,17 @@
-//! What the SQL tests share: real server processes, alone or as a cluster, and a sqllogictest connection that speaks
-//! Flight SQL.
+//! What the SQL tests share: real server processes, alone or as a cluster, the network between them, and a sqllogictest
+//! connection that speaks Flight SQL.
 //!
 //! Nothing here knows the server's internals; everything goes over its sockets.
 
-mod cluster;
 mod connection;
 mod server;
 
-pub use cluster::{Answer, Cluster, NODES, eventually};
+mod cluster;
+mod network;
+mod proxy;
+
+pub use cluster::{Answer, Cluster, ClusterOptions, NODES, eventually};
 pub use connection::{Connection, SltError};
-pub use server::{Disk, Server, ServerOptions};
+pub use network::Network;
+pub use proxy::{Flow, Proxy};
+pub use server::{Addresses, Disk, Server, ServerOptions};

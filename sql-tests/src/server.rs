@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use quorate_flight::{Client, ClientError, ClientOptions};
@@ -15,6 +15,8 @@ pub enum Disk {
     Kept,
     /// Bytes that were not synced are gone: a power cut.
     UnsyncedLost,
+    /// There is room for so many bytes, in memory; all is gone with the process.
+    OfSize(u64),
 }
 
 /// How a server is started.
@@ -30,12 +32,32 @@ pub struct ServerOptions {
 #[derive(Debug)]
 pub struct Server {
     process: Child,
-    flight: String,
-    http: String,
+    /// The data directory, as others than the server see it.
+    dir: PathBuf,
+    addresses: Addresses,
 }
 
+/// Where clients find a server, once it serves.
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    /// For Flight SQL: `grpc://host:port`.
+    pub flight: String,
+    /// For HTTP: `http://host:port`.
+    pub http: String,
+}
+
+/// Mounts a disk of a size (`$0`) over a directory (`$1`) and goes on as the program that follows.
+const ON_OWN_DISK: &str = r#"mount -t tmpfs -o size="$0" quorate "$1" && shift && exec "$@""#;
+
+/// How long a server may take until it is ready.
+const START_MAX: Duration = Duration::from_mins(1);
+/// How long it may take to say whether it is: it asks others.
+const READY_MAX: Duration = Duration::from_secs(5);
+/// File in a data directory.
+const ADDRESSES: &str = "addresses.json";
+
 /// The binary under test: `QUORATE_BINARY`, else beside the test's own binary.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("QUORATE_BINARY") {
         return path.into();
     }
@@ -51,55 +73,100 @@ impl Server {
     ///
     /// If it does not start, or is not ready within a minute.
     pub fn start(data_dir: &Path, options: &ServerOptions) -> Self {
-        let addresses = data_dir.join("addresses.json");
-        let _ = std::fs::remove_file(&addresses);
-        let mut command = Command::new(binary());
+        let mut server = Self::spawn(data_dir, options);
+        let deadline = monotonic() + START_MAX;
+        loop {
+            assert!(server.ended().is_none(), "the server ended while it was starting");
+            let http = server.addresses().map(|addresses| addresses.http);
+            if http.is_some_and(|http| is_ready(&http)) {
+                return server;
+            }
+            assert!(monotonic() < deadline, "the server is not ready in {START_MAX:?}");
+            pause();
+        }
+    }
+
+    /// Starts a server on a data directory, and does not wait for it.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such program.
+    pub fn spawn(data_dir: &Path, options: &ServerOptions) -> Self {
+        let _ = std::fs::remove_file(data_dir.join(ADDRESSES));
+        let mut command = match options.disk {
+            Disk::Kept | Disk::UnsyncedLost => Command::new(binary()),
+            Disk::OfSize(bytes) => {
+                std::fs::create_dir_all(data_dir).expect("a directory can be made");
+                let mut command = Command::new("unshare");
+                // Who is not root is root among its own mounts.
+                let own = if rustix::process::getuid().is_root() { "--" } else { "-r" };
+                command.args(["--mount", own, "sh", "-c", ON_OWN_DISK]).arg(bytes.to_string());
+                command.arg(data_dir).arg(binary());
+                command
+            }
+        };
         command.arg("serve").arg("--data-dir").arg(data_dir);
         command.args(["--flight-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0"]);
         command.args(&options.arguments).stdin(Stdio::null()).stdout(Stdio::null());
         if options.disk == Disk::UnsyncedLost {
             command.env("QUORATE_DISK", "power-cut");
         }
-        let process =
-            command.spawn().unwrap_or_else(|e| panic!("cannot start {}: {e}", binary().display()));
-        let mut server = Self { process, flight: String::new(), http: String::new() };
-        server.wait_ready(&addresses);
-        server
+        let process = command.spawn().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
+        let dir = match options.disk {
+            Disk::Kept | Disk::UnsyncedLost => data_dir.to_owned(),
+            Disk::OfSize(_) => {
+                let root = PathBuf::from(format!("/proc/{}/root", process.id()));
+                root.join(data_dir.strip_prefix("/").expect("temporary directories are absolute"))
+            }
+        };
+        Self { process, dir, addresses: Addresses::default() }
     }
 
-    fn wait_ready(&mut self, addresses: &Path) {
-        let deadline = monotonic() + Duration::from_mins(1);
-        loop {
-            if let Some(status) = self.process.try_wait().expect("the server is our child") {
-                panic!("the server ended while it was starting: {status}");
-            }
-            if self.http.is_empty() {
-                self.read_addresses(addresses);
-            } else if ureq::get(format!("{}/ready", self.http)).call().is_ok() {
-                return;
-            }
-            assert!(monotonic() < deadline, "the server is not ready after a minute");
-            pause();
+    /// Where clients find it, or `None` while it does not serve yet.
+    pub fn addresses(&mut self) -> Option<Addresses> {
+        if self.addresses.http.is_empty() {
+            let json = self.listening()?;
+            self.addresses = Addresses {
+                flight: format!("grpc://{}", json["flight"].as_str()?),
+                http: format!("http://{}", json["http"].as_str()?),
+            };
         }
+        Some(self.addresses.clone())
     }
 
-    fn read_addresses(&mut self, path: &Path) {
-        let Ok(text) = std::fs::read_to_string(path) else { return };
-        let Ok(json) = serde_json::from_str::<serde_json::Value>(&text) else { return };
-        if let (Some(flight), Some(http)) = (json["flight"].as_str(), json["http"].as_str()) {
-            self.flight = format!("grpc://{flight}");
-            self.http = format!("http://{http}");
-        }
+    /// Where other nodes find it, `host:port`, or `None` while it does not listen for them yet. It does so before it
+    /// serves clients.
+    pub fn peer_addr(&self) -> Option<String> {
+        self.listening()?["cluster"].as_str().map(str::to_owned)
+    }
+
+    fn listening(&self) -> Option<serde_json::Value> {
+        let text = std::fs::read_to_string(self.dir.join(ADDRESSES)).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// How the process has ended, if it has.
+    ///
+    /// # Panics
+    ///
+    /// If the system does not know the process.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.try_wait().expect("the server is our child")
+    }
+
+    /// The data directory, through a path that is good as long as the process runs.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Where Flight SQL is served: `grpc://host:port`.
     pub fn flight(&self) -> &str {
-        &self.flight
+        &self.addresses.flight
     }
 
     /// Where HTTP is served: `http://host:port`.
     pub fn http(&self) -> &str {
-        &self.http
+        &self.addresses.http
     }
 
     /// The process.
@@ -110,7 +177,7 @@ impl Server {
     /// A new connection to a database.
     pub async fn client(&self, database: &str) -> Result<Client, ClientError> {
         let options = ClientOptions {
-            addr: self.flight.clone(),
+            addr: self.addresses.flight.clone(),
             database: Some(database.to_owned()),
             ..ClientOptions::default()
         };
@@ -161,10 +228,16 @@ impl Server {
         let agent: ureq::Agent =
             ureq::Agent::config_builder().http_status_as_error(false).build().into();
         let mut answer =
-            agent.post(format!("{}{path}", self.http)).send(body).map_err(io::Error::other)?;
+            agent.post(format!("{}{path}", self.http())).send(body).map_err(io::Error::other)?;
         let text = answer.body_mut().read_to_string().map_err(io::Error::other)?;
         Ok((answer.status().as_u16(), text))
     }
+}
+
+/// Whether a server says that it is ready.
+pub(crate) fn is_ready(http: &str) -> bool {
+    let request = ureq::get(format!("{http}/ready")).config().timeout_global(Some(READY_MAX));
+    request.build().call().is_ok()
 }
 
 impl Drop for Server {
