@@ -3,9 +3,10 @@
 //! - `cargo xtask check`: formatting, clippy, documentation, tidy.
 //! - `cargo xtask test`: the above, then every test, real clients included.
 //! - `cargo xtask bench`: the workload benches; prints ratios from one run.
-//! - `cargo xtask soak`: long runs of the crash tests, of one node and of clusters.
+//! - `cargo xtask soak`: long runs of the crash tests, of one node and of clusters, and of all faults, with a report.
 
 mod clients;
+mod faults;
 mod run;
 mod tidy;
 
@@ -38,11 +39,17 @@ enum Command {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
-    /// Long runs of the crash tests, of one node and of clusters.
+    /// Long runs: crashes of one node and of clusters, and every fault; writes docs/benchmarks/faults.md.
     Soak {
-        /// Rounds of each test.
+        /// Rounds of each crash test; 0 leaves them out.
         #[arg(long, default_value_t = 200)]
         rounds: u32,
+        /// Rounds of each fault, times its weight: four for kills and restarts; 0 leaves the faults out.
+        #[arg(long, default_value_t = 13)]
+        fault_rounds: u32,
+        /// Writes the report on the faults again, from what the last soak has measured.
+        #[arg(long)]
+        only_report: bool,
     },
 }
 
@@ -52,7 +59,8 @@ fn main() -> ExitCode {
         Command::Test { no_check } => test(no_check),
         Command::Tidy => tidy::check(&run::root()),
         Command::Bench { arguments } => bench(&arguments),
-        Command::Soak { rounds } => soak(rounds),
+        Command::Soak { fault_rounds, only_report: true, .. } => report(fault_rounds),
+        Command::Soak { rounds, fault_rounds, only_report: false } => soak(rounds, fault_rounds),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -96,17 +104,48 @@ fn bench(arguments: &[String]) -> Result<(), String> {
     run::cargo("bench", &all, &[("QUORATE_BINARY", &binary)])
 }
 
-fn soak(rounds: u32) -> Result<(), String> {
+fn soak(rounds: u32, fault_rounds: u32) -> Result<(), String> {
     run::cargo("build", &["build", "--release", "--workspace", "--locked"], &[])?;
-    let rounds = rounds.to_string();
     let binary = run::binary().display().to_string();
+    let package = ["test", "--release", "--package", "quorate-sql-tests", "--locked"];
+    // What they print of a good run counts, too: how long writes waited for another leader.
+    let shown = ["--", "--show-output"];
+    if rounds > 0 {
+        let rounds = rounds.to_string();
+        let environment = [
+            ("QUORATE_CRASH_ROUNDS", rounds.as_str()),
+            ("QUORATE_SOAK_ROUNDS", &rounds),
+            ("QUORATE_BINARY", &binary),
+        ];
+        let mut tests = package.to_vec();
+        tests.extend(["--test", "crash", "--test", "cluster"]);
+        tests.extend(shown);
+        tests.extend(["--skip", "faults::"]);
+        run::cargo("soak", &tests, &environment)?;
+    }
+    if fault_rounds == 0 {
+        return Ok(());
+    }
+    let rounds = fault_rounds.to_string();
+    let measured = run::built(faults::MEASURED);
+    let _ = std::fs::remove_file(&measured);
+    let path = measured.display().to_string();
     let environment = [
-        ("QUORATE_CRASH_ROUNDS", rounds.as_str()),
-        ("QUORATE_SOAK_ROUNDS", &rounds),
+        ("QUORATE_FAULT_ROUNDS", rounds.as_str()),
+        ("QUORATE_FAULT_REPORT", &path),
         ("QUORATE_BINARY", &binary),
     ];
-    let mut tests = vec!["test", "--release", "--package", "quorate-sql-tests"];
-    // What they print of a good run counts, too: how long writes waited for another leader.
-    tests.extend(["--test", "crash", "--test", "cluster", "--", "--show-output"]);
-    run::cargo("soak", &tests, &environment)
+    let mut tests = package.to_vec();
+    tests.extend(["--test", "cluster"]);
+    tests.extend(shown);
+    tests.push("faults::");
+    let outcome = run::cargo("faults", &tests, &environment);
+    // A fault that was not borne is in the report, too.
+    report(fault_rounds)?;
+    outcome
+}
+
+fn report(fault_rounds: u32) -> Result<(), String> {
+    let command = format!("cargo xtask soak --rounds 0 --fault-rounds {fault_rounds}");
+    faults::report(&run::root(), &run::built(faults::MEASURED), &command)
 }
