@@ -24,19 +24,13 @@ use quorate_wal::{GroupId, LogPosition};
 use tokio::time::sleep;
 
 use super::ShardId;
-use super::starting::{Starting, blocking};
+use super::starting::{ROUND, ROUNDS, Starting, TELL_ROUNDS, blocking};
 use crate::cluster::{Member, PeerReply, PeerRequest};
 use crate::manifest::{Manifest, ManifestStore, ShardRecord};
 use crate::{Error, with_causes};
 
 /// How long a peer may take to answer.
 const ASK_DEADLINE: Duration = Duration::from_secs(5);
-/// Between two rounds of questions.
-const EVERY: Duration = Duration::from_millis(500);
-/// Rounds before a shard refuses service; the metadata group asks on.
-const ROUNDS: u32 = 40;
-/// How often somebody who waits is told for what, in rounds.
-const TELL_EVERY: u32 = 10;
 
 /// What the other nodes say of an entry.
 enum Found {
@@ -67,7 +61,7 @@ impl Starting {
         let mut waits_for = String::new();
         for round in 0..rounds {
             if round > 0 {
-                sleep(EVERY).await;
+                sleep(ROUND).await;
             }
             while let Some(position) = log.faulty().first().copied() {
                 let why = match self.look_for(group, position).await {
@@ -88,7 +82,7 @@ impl Starting {
                 tracing::warn!("group {}: {damaged} damaged entries are mended", group.0);
                 return Ok(None);
             }
-            if round % TELL_EVERY == 1 {
+            if round % TELL_ROUNDS == 1 {
                 tracing::warn!("group {} abstains until its log is whole: {waits_for}", group.0);
             }
         }

@@ -14,6 +14,7 @@ use quorate_consensus::{Group, GroupOptions, Node, ReplicaId, StateMachine, Time
 use quorate_segment::SegmentCaches;
 use quorate_wal::{GroupId, LogPosition, Recovery, Wal};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -40,6 +41,12 @@ const ASK_DEADLINE: Duration = Duration::from_secs(1);
 const ALONE: ReplicaId = ReplicaId(1);
 /// How often a start that waits for others tells for what, and asks whether they still know it.
 const TELL_EVERY: Duration = Duration::from_secs(3);
+/// Between two rounds of looking for help of peers.
+pub(super) const ROUND: Duration = Duration::from_millis(500);
+/// Rounds before a shard refuses service.
+pub(super) const ROUNDS: u32 = 40;
+/// How often somebody who waits is told for what, in rounds.
+pub(super) const TELL_ROUNDS: u32 = 10;
 /// Flushes at once, on all shards.
 const FLUSHES_AT_ONCE: usize = 2;
 
@@ -443,26 +450,39 @@ impl Starting {
         Ok(shard)
     }
 
-    /// The state machine, from files that are mended from peers where they must be.
+    /// The state machine, from files that are mended from peers where they must be; who has them may be starting too.
     async fn mended_machine(
         self: &Arc<Self>,
         id: ShardId,
         membership: &Bytes,
     ) -> Result<ShardMachine, Error> {
-        let corrupt = |e: &Error| e.kind() == crate::ErrorKind::Corrupt && self.place.is_some();
         let mut opened = self.machine_of(id, membership).await;
-        let Some(e) = opened.as_ref().err().filter(|e| corrupt(e)) else { return opened };
-        tracing::warn!("shard {} looks for help of its peers: {}", id.0, with_causes(e));
-        if self.lacks_manifest(id).await? {
-            let taken = self.take_manifest(group_of(id), self.purged(group_of(id))).await;
-            taken.map_err(|e| needs_repair(id, &self.remedy(), &with_causes(&e)))?;
-            opened = self.machine_of(id, membership).await;
-        }
-        if opened.as_ref().err().is_some_and(corrupt) {
-            self.repair_files(id).await?;
-            opened = self.machine_of(id, membership).await;
+        for round in 0..ROUNDS {
+            let Err(e) = &opened else { break };
+            if e.kind() != crate::ErrorKind::Corrupt || self.place.is_none() {
+                break;
+            }
+            if round % TELL_ROUNDS == 0 {
+                tracing::warn!("shard {} looks for help of its peers: {}", id.0, with_causes(e));
+            }
+            if round > 0 {
+                sleep(ROUND).await;
+            }
+            opened = match self.mend_files(id).await {
+                Ok(()) => self.machine_of(id, membership).await,
+                Err(e) => Err(needs_repair(id, &self.remedy(), &with_causes(&e))),
+            };
         }
         opened
+    }
+
+    /// Gets the manifest from a peer where none can be read, and the segments that cannot be opened.
+    async fn mend_files(self: &Arc<Self>, id: ShardId) -> Result<(), Error> {
+        if self.lacks_manifest(id).await? {
+            let group = group_of(id);
+            self.take_manifest(group, self.purged(group)).await?;
+        }
+        self.repair_files(id).await
     }
 
     async fn machine_of(
@@ -485,10 +505,7 @@ impl Starting {
         .await?;
         let Some(fetcher) = &files.fetcher else { return Ok(()) };
         for meta in damaged {
-            fetcher
-                .fetch_again(id, &files, &meta)
-                .await
-                .map_err(|e| needs_repair(id, &self.remedy(), &with_causes(&e)))?;
+            fetcher.fetch_again(id, &files, &meta).await?;
             tracing::warn!("shard {}: a damaged segment was fetched again", id.0);
         }
         Ok(())
