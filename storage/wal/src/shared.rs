@@ -108,6 +108,7 @@ impl Shared {
     pub(crate) fn wait_for_room(&self, entries: &[Entry]) -> Result<(), Error> {
         let bytes: u64 = entries.iter().map(|entry| entry.payload.len() as u64 + 128).sum();
         let mut queue = self.queue.lock();
+        let mut tried = false;
         loop {
             check_open(&queue)?;
             if queue.bytes <= self.options.queue_bytes_max {
@@ -120,6 +121,8 @@ impl Shared {
                 match self.background.room(wanted, queue.bytes == 0) {
                     Room::Enough => return Ok(()),
                     Room::Later => {}
+                    // That may have been long ago: it is tried again before an append fails for it.
+                    Room::None if !tried => tried = true,
                     Room::None => {
                         drop(queue);
                         let space = self.disk.space(&self.options.dir);
