@@ -175,6 +175,9 @@ impl Incoming<'_> {
         }
         file.sync_data().map_err(|e| io("sync", &self.part, e))?;
         drop(file);
+        // The name that the file comes from, too: a rename of a file that was never made leaves nothing.
+        let incoming = self.files.segments.with_file_name("incoming");
+        disk.sync_dir(&incoming).map_err(|e| io("sync", &incoming, e))?;
         let path = self.files.segments.join(file_name(&self.meta.file_hash));
         disk.rename(&self.part, &path).map_err(|e| io("make", &path, e))?;
         disk.sync_dir(&self.files.segments).map_err(|e| io("sync", &self.files.segments, e))

@@ -20,12 +20,15 @@ use super::build::{Built, build_compaction, build_flush};
 use super::command::{Command, VerifyCommand};
 use super::machine::ShardMachine;
 use super::replica::Shard;
+use super::scrub::mend;
 use crate::scan::OpenSegment;
 use crate::version::LiveSegment;
 use crate::{Error, ErrorKind, blocking};
 
 const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(10);
+/// How often a compaction with a damaged input looks for a sound one before the shard stops.
+const UNMENDED_MAX: u32 = 10;
 const VERIFY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What the jobs of all shards of a node share.
@@ -79,6 +82,7 @@ pub(crate) async fn run_flushes(machine: Arc<ShardMachine>, slots: JobSlots) {
 pub(crate) async fn run_compactions(shard: Arc<Shard>, slots: JobSlots) {
     let machine = shard.machine();
     let mut retry = Retry::new();
+    let mut unmended = 0;
     loop {
         let work = machine.work.notified();
         let verified = verify(&shard).await;
@@ -104,7 +108,16 @@ pub(crate) async fn run_compactions(shard: Arc<Shard>, slots: JobSlots) {
         let built = run_blocking(machine, move |machine| compact(machine, job)).await;
         drop(slot);
         match built {
-            Ok(()) => retry = Retry::new(),
+            Ok(()) => (retry, unmended) = (Retry::new(), 0),
+            // An input is damaged: another replica has it, and can be reached at some time.
+            Err(e)
+                if is_damage(&e) && machine.files.fetcher.is_some() && unmended < UNMENDED_MAX =>
+            {
+                unmended += 1;
+                if !mend(machine).await && !retry.wait(&slots.cancel).await {
+                    return;
+                }
+            }
             Err(e) => {
                 let stop = failed(machine, &slots, &format!("compaction {job}"), &e);
                 if stop || !retry.wait(&slots.cancel).await {
@@ -285,6 +298,10 @@ fn failed(machine: &ShardMachine, slots: &JobSlots, what: &str, error: &Error) -
     };
     machine.installed.notify_waiters();
     stop
+}
+
+fn is_damage(error: &Error) -> bool {
+    matches!(error, Error::Segment(e) if e.kind() == quorate_segment::ErrorKind::Corrupt)
 }
 
 fn is_io(error: &Error) -> bool {

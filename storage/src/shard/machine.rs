@@ -254,7 +254,8 @@ impl ShardMachine {
         Ok(())
     }
 
-    /// Whether a job made the same here as there; `None` if it is not done.
+    /// Whether a job made the same here as there; `None` if it is not done, or nothing can be said any more: its hash is over
+    /// all that it made, and a later job has replaced a part of that.
     pub(crate) fn made_same(&self, job: u64, content: &[u8; 32]) -> Option<bool> {
         let live = self.live.lock();
         if let Some(made) = live.state.made.get(&job) {
@@ -269,7 +270,13 @@ impl ShardMachine {
         let mut segments: Vec<_> =
             live.state.version.iter().filter(|s| s.job.index == job).collect();
         segments.sort_unstable_by_key(|s| s.name());
-        Some(segments.is_empty() || content_of(segments) == *content)
+        if segments.is_empty() || content_of(segments) == *content {
+            return Some(true);
+        }
+        let replaces =
+            |s: &LiveSegment| s.job.index > job && s.level > 0 && s.log_index_min() <= job;
+        let in_part = live.state.version.iter().any(replaces);
+        if in_part { None } else { Some(false) }
     }
 
     /// A piece of a segment's file, as it is on the disk, and the length of the file. Who asks compares the hash of the
@@ -610,6 +617,14 @@ impl StateMachine for ShardMachine {
         let fetched = fetched.map_err(|e| failed(with_causes(&e)))?;
         if fetched > 0 {
             tracing::info!("shard {}: {fetched} files of the leader's manifest came", self.shard.0);
+        }
+        // A file that was here already may be damaged: better found now, when another can be fetched.
+        for segment in record.version.iter() {
+            let opened = blocking::in_place(|| open_segment(&self.files, segment));
+            if opened.is_err_and(|e| e.kind() == crate::ErrorKind::Corrupt) {
+                let again = fetcher.fetch_again(self.shard, &self.files, &segment.meta).await;
+                again.map_err(|e| failed(with_causes(&e)))?;
+            }
         }
         *self.prepared.lock() = pins;
         Ok(())

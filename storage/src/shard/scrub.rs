@@ -88,6 +88,16 @@ pub(crate) async fn scrub(
     machine.scrubbed(|status| status.finished = Some(now()));
 }
 
+/// Looks at all segments at once, for a job that met damage. Returns whether something was mended.
+pub(crate) async fn mend(machine: &Arc<ShardMachine>) -> bool {
+    let repaired = machine.scrub_status().repaired;
+    let segments: Vec<Arc<OpenSegment>> = machine.live().files.values().cloned().collect();
+    for segment in segments {
+        check(machine, segment).await;
+    }
+    machine.scrub_status().repaired > repaired
+}
+
 async fn check(machine: &Arc<ShardMachine>, segment: Arc<OpenSegment>) {
     let reading = Arc::clone(&segment);
     let reading = move || Ok(reading.reader.verify());
