@@ -212,16 +212,21 @@ async fn submit(
     let admits = || shard.admits_writes();
     let _held = inner.budget.hold(bytes as u64, submission.deadline, admits).await?;
     submission.deadline = until.saturating_duration_since(Instant::now());
+    let mut unknown = None;
     loop {
-        let outcome = match shard.submit(submission.clone()).await {
+        match shard.submit(submission.clone()).await {
             // What may have been done is found under its key, by whoever leads now.
-            Err(e) if key.is_some() && e.kind() == ErrorKind::Unknown => Err(e),
-            outcome => return Ok((id, outcome_of(outcome?.1, key)?)),
-        };
+            Err(e) if key.is_some() && e.kind() == ErrorKind::Unknown => unknown = Some(e),
+            // A later attempt that was refused says nothing of an earlier one.
+            Err(e) => return Err(unknown.unwrap_or(e)),
+            Ok((_, outcome)) => return Ok((id, outcome_of(outcome, key)?)),
+        }
         tokio::time::sleep(RETRY_AFTER).await;
         submission.deadline = until.saturating_duration_since(Instant::now());
-        if submission.deadline.is_zero() {
-            return outcome;
+        if submission.deadline.is_zero()
+            && let Some(unknown) = unknown
+        {
+            return Err(unknown);
         }
     }
 }
