@@ -3,7 +3,8 @@
 //! - `cargo xtask check`: formatting, clippy, documentation, tidy.
 //! - `cargo xtask test`: the above, then every test, real clients included.
 //! - `cargo xtask bench`: the workload benches; prints ratios from one run.
-//! - `cargo xtask soak`: long runs of the crash tests, of one node and of clusters, and of all faults, with a report.
+//! - `cargo xtask soak`: many seeds of the simulation, long runs of the crash tests, of one node and of clusters, and all
+//!   faults, with a report.
 
 mod clients;
 mod faults;
@@ -39,9 +40,9 @@ enum Command {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
-    /// Long runs: crashes of one node and of clusters, and every fault; writes docs/benchmarks/faults.md.
+    /// Many seeds of the simulation, crashes of one node and of clusters, and every fault; writes docs/benchmarks/faults.md.
     Soak {
-        /// Rounds of each crash test; 0 leaves them out.
+        /// Rounds of each crash test, and ten seeds for each; 0 leaves both out.
         #[arg(long, default_value_t = 200)]
         rounds: u32,
         /// Rounds of each fault, times its weight: four for kills and restarts; 0 leaves the faults out.
@@ -111,6 +112,9 @@ fn soak(rounds: u32, fault_rounds: u32) -> Result<(), String> {
     // What they print of a good run counts, too: how long writes waited for another leader.
     let shown = ["--", "--show-output"];
     if rounds > 0 {
+        let seeds = (rounds * 10).to_string();
+        let simulation = ["run", "--release", "--package", "quorate-sim", "--", "seeds"];
+        run::cargo("simulation", &simulation, &[("QUORATE_SIM_SEEDS", &seeds)])?;
         let rounds = rounds.to_string();
         let environment = [
             ("QUORATE_CRASH_ROUNDS", rounds.as_str()),

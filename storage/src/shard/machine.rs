@@ -26,7 +26,7 @@ use super::budget::Budget;
 use super::command::{Command, Reply, decode};
 use super::dedup::DedupRecord;
 use super::fetch::Fetcher;
-use super::jobs::{Made, content_of};
+use super::jobs::Made;
 use super::recover::Remedy;
 use super::scrub::ScrubStatus;
 use super::state::{Effect, PendingFlush, ShardState};
@@ -254,29 +254,9 @@ impl ShardMachine {
         Ok(())
     }
 
-    /// Whether a job made the same here as there; `None` if it is not done, or nothing can be said any more: its hash is over
-    /// all that it made, and a later job has replaced a part of that.
+    /// See [`ShardState::made_same`].
     pub(crate) fn made_same(&self, job: u64, content: &[u8; 32]) -> Option<bool> {
-        let live = self.live.lock();
-        if let Some(made) = live.state.made.get(&job) {
-            return Some(made == content);
-        }
-        let pending =
-            live.state.flushes.contains_key(&job) || live.state.compactions.contains_key(&job);
-        if pending || live.state.applied.is_none_or(|at| at.index < job) {
-            return None;
-        }
-        // It was done before this replica started, or came with a Raft snapshot.
-        let mut segments: Vec<_> =
-            live.state.version.iter().filter(|s| s.job.index == job).collect();
-        segments.sort_unstable_by_key(|s| s.name());
-        if segments.is_empty() || content_of(segments) == *content {
-            return Some(true);
-        }
-        let replaces =
-            |s: &LiveSegment| s.job.index > job && s.level > 0 && s.log_index_min() <= job;
-        let in_part = live.state.version.iter().any(replaces);
-        if in_part { None } else { Some(false) }
+        self.live.lock().state.made_same(job, content)
     }
 
     /// A piece of a segment's file, as it is on the disk, and the length of the file. Who asks compares the hash of the

@@ -27,6 +27,7 @@ use super::command::{
     TableRecord, VerifyCommand, WriteCommand, WriteItem, WriteKey, WriteOutcome,
 };
 use super::dedup::{DedupWindow, Known};
+use super::jobs::content_of;
 use crate::batch::RowBatch;
 use crate::manifest::{Counters, PendingCompaction, ShardRecord, TableState};
 use crate::memtable::{FrozenMemtable, Memtable, SlicePart};
@@ -433,6 +434,30 @@ impl ShardState {
         }
         self.made.insert(job, content_hash);
         Ok(())
+    }
+
+    /// Whether a job made the same here as there; `None` if it is not done, or if nothing can be said any more: the hash is
+    /// over all that the job made, and a part of that may have been merged, have expired, or been dropped since.
+    pub(crate) fn made_same(&self, job: u64, content: &[u8; 32]) -> Option<bool> {
+        if let Some(made) = self.made.get(&job) {
+            return Some(made == content);
+        }
+        let pending = self.flushes.contains_key(&job) || self.compactions.contains_key(&job);
+        if pending || self.applied.is_none_or(|at| at.index < job) {
+            return None;
+        }
+        // It was done before this replica started, or came with a Raft snapshot.
+        let version = &self.version;
+        let mut segments: Vec<_> = version.iter().filter(|s| s.job.index == job).collect();
+        segments.sort_unstable_by_key(|s| s.name());
+        if segments.is_empty() || content_of(segments) == *content {
+            return Some(true);
+        }
+        let merges = |s: &LiveSegment| s.job.index > job && s.level > 0 && s.log_index_min() <= job;
+        let is_whole = !version.iter().any(merges)
+            && version.dropped.is_empty()
+            && self.tables.keys().all(|table| version.expired_before(*table).is_none());
+        is_whole.then_some(false)
     }
 
     /// Installs the files of the oldest pending flush: from here on they answer instead of the frozen memtable.

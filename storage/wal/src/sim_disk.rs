@@ -169,6 +169,11 @@ impl SimDisk {
         self.state.lock().die();
     }
 
+    /// How often the process has died, by [`DiskFault::PowerCut`] too.
+    pub fn deaths(&self) -> u64 {
+        self.state.lock().life
+    }
+
     /// A disk with the same content, which shares nothing with this one.
     #[must_use]
     pub fn fork(&self, seed: u64) -> Self {
