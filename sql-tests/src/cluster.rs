@@ -9,21 +9,19 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
-use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::net::TcpSocket;
 use ureq::Agent;
 
-use crate::server::{Addresses, binary, is_ready};
+use crate::node::Node;
+use crate::server::{binary, is_ready};
 use crate::{Network, Server, ServerOptions};
 
 /// Nodes of a cluster, unless a test wants more.
@@ -87,20 +85,6 @@ pub struct Cluster {
     options: ClusterOptions,
     /// Goes after the processes that use it.
     _data: TempDir,
-}
-
-#[derive(Debug)]
-struct Node {
-    name: String,
-    dir: PathBuf,
-    /// Where its peers find it, once it has listened for them.
-    addr: OnceLock<String>,
-    /// None while it is down.
-    server: Mutex<Option<Server>>,
-    /// Where clients find it; none while it is down, or not ready yet.
-    addresses: Mutex<Option<Addresses>>,
-    /// Keeps the port of `addr`, from the first time on that the node was down.
-    port: OnceLock<Option<TcpSocket>>,
 }
 
 /// What a node answered.
@@ -271,20 +255,6 @@ impl Cluster {
         let told = if out.status.success() { &out.stdout } else { &out.stderr };
         let told = String::from_utf8_lossy(told).into_owned();
         if out.status.success() { Ok(told) } else { Err(told) }
-    }
-
-    /// The value of a metric of a node, added up over its labels.
-    pub fn metric(&self, node: usize, name: &str) -> Result<f64, String> {
-        let http = self.nodes[node].http().ok_or("it is down")?;
-        let answer = self.agent.get(format!("{http}/metrics")).call();
-        let text = answer.map_err(|e| e.to_string())?.body_mut().read_to_string();
-        let text = text.map_err(|e| e.to_string())?;
-        let values = text.lines().filter_map(|line| {
-            let (series, value) = line.rsplit_once(' ')?;
-            let found = series.split('{').next() == Some(name);
-            if found { value.parse::<f64>().ok() } else { None }
-        });
-        Ok(values.sum())
     }
 
     /// Waits until nodes say that they are ready: each shard of theirs has a leader, and they have caught up.
@@ -458,103 +428,6 @@ impl Cluster {
         // Tables are longer than what is read without being asked for.
         let body = answer.body_mut().with_config().limit(u64::MAX).read_to_string();
         Ok(Answer { status, body: body.map_err(io::Error::other)?, receipt })
-    }
-}
-
-impl Node {
-    fn new(data: &Path, number: usize) -> Self {
-        let name = format!("n{number}");
-        Self {
-            dir: data.join(&name),
-            name,
-            addr: OnceLock::new(),
-            server: Mutex::new(None),
-            addresses: Mutex::new(None),
-            port: OnceLock::new(),
-        }
-    }
-
-    fn server(&self) -> MutexGuard<'_, Option<Server>> {
-        self.server.lock().expect("nobody panics while holding it")
-    }
-
-    fn addresses(&self) -> MutexGuard<'_, Option<Addresses>> {
-        self.addresses.lock().expect("nobody panics while holding it")
-    }
-
-    fn config(&self) -> PathBuf {
-        self.dir.with_extension("toml")
-    }
-
-    fn addr(&self) -> Option<&str> {
-        self.addr.get().map(String::as_str)
-    }
-
-    fn http(&self) -> Option<String> {
-        self.addresses().as_ref().map(|addresses| addresses.http.clone())
-    }
-
-    fn spawn(&self, options: &ServerOptions) {
-        let server = Server::spawn(&self.dir, options);
-        *self.server() = Some(server);
-    }
-
-    /// Asks the process for something that it tells once it has got that far.
-    ///
-    /// # Panics
-    ///
-    /// If it has ended.
-    fn told<T>(&self, ask: impl FnOnce(&mut Server) -> Option<T>) -> Result<T, String> {
-        let mut slot = self.server();
-        let server = slot.as_mut().ok_or("it was not started")?;
-        let (ended, told) = (server.ended(), ask(server));
-        drop(slot);
-        if let Some(status) = ended {
-            panic!("{} has ended while it was starting: {status}", self.name);
-        }
-        told.ok_or_else(|| "it has written no addresses yet".to_owned())
-    }
-
-    /// Waits until a node that was just started listens for its peers; it cannot be ready without them.
-    fn listening(&self) -> SocketAddr {
-        let addr: SocketAddr = eventually(&format!("{} listens for its peers", self.name), || {
-            let addr = self.told(|server| server.peer_addr())?;
-            addr.parse().map_err(|e| format!("{addr}: {e}"))
-        });
-        self.addr.get_or_init(|| addr.to_string());
-        addr
-    }
-
-    fn wait_ready(&self) {
-        let addresses = eventually(&format!("{} is ready", self.name), || {
-            let addresses = self.told(Server::addresses)?;
-            if is_ready(&addresses.http) { Ok(addresses) } else { Err("/ready says no".to_owned()) }
-        });
-        *self.addresses() = Some(addresses);
-    }
-
-    fn is_down(&self) {
-        *self.addresses() = None;
-        self.keep_port();
-    }
-
-    /// Keeps the node's port from being given to anybody else while the node is down, or is about to listen again.
-    ///
-    /// A socket that is bound and does not listen refuses connections, as a free port does, and lets the node listen
-    /// beside it; but the system gives its port neither to who asks for any port nor to a connection.
-    fn keep_port(&self) {
-        self.port.get_or_init(|| {
-            let socket = TcpSocket::new_v4().ok()?;
-            socket.set_reuseaddr(true).ok()?;
-            socket.bind(self.addr()?.parse().ok()?).ok()?;
-            Some(socket)
-        });
-    }
-
-    fn signal(&self, signal: Signal) {
-        let pid = self.server().as_ref().map(Server::pid);
-        let pid = pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-        kill_process(pid.expect("the node runs"), signal).expect("the node is our child");
     }
 }
 

@@ -7,6 +7,8 @@ mod connection;
 mod server;
 
 mod cluster;
+mod node;
+
 mod network;
 mod proxy;
 

@@ -34,22 +34,41 @@ pub(super) fn flipped_while_stopped(round: &mut Round<'_>) {
 pub(super) fn flipped_while_running(round: &mut Round<'_>) {
     let (victim, resting) = prepare(round, "running");
     let files = resting_segments(round.cluster, victim, &resting);
-    flip_and_mend(round, victim, &resting, &files);
+    flip_and_mend(round, victim, &resting, &files, || {});
 }
 
-/// The files that are read by merges are damaged, too.
+/// Nothing rests: every slice has two segments, and the others merge them at once.
 pub(super) fn flipped_while_merging(round: &mut Round<'_>) {
-    let (victim, resting) = prepare(round, "merging");
-    let files = segments(round.cluster.dir(victim));
-    flip_and_mend(round, victim, &resting, &files);
+    let cluster = round.cluster;
+    let victim = round.rng.random_range(0..cluster.all().len());
+    let others = round.others(&[victim]);
+    let merged = History::new(&format!("merged_{}", round.number), RESTING_POINTS);
+    for _ in 0..2 {
+        write(cluster, &merged, &others, 0, SLICES);
+        hold(cluster, victim, &merged, &["CHECKPOINT"], |files| files >= SLICES as u64);
+    }
+    let files = segments(cluster.dir(victim));
+    flip_and_mend(round, victim, &merged, &files, || {
+        for node in &others {
+            // How it ends is not its word alone.
+            let _ = cluster.try_csv(*node, "VACUUM", "linearizable");
+        }
+    });
 }
 
 /// The resting table was not read on the node, so that only the first block of each segment is in its memory.
-fn flip_and_mend(round: &mut Round<'_>, victim: usize, resting: &History, files: &[PathBuf]) {
+fn flip_and_mend(
+    round: &mut Round<'_>,
+    victim: usize,
+    resting: &History,
+    files: &[PathBuf],
+    then: impl FnOnce(),
+) {
     let cluster = round.cluster;
     let repaired = || sum(cluster, victim, "repaired");
     let repaired_before = eventually("repairs are counted", repaired);
     let before = flip(files, round.rng);
+    then();
     reads_well(cluster, victim, resting);
     mended(cluster, victim, &before);
     eventually("a repair was counted", || match repaired()? {
@@ -65,23 +84,34 @@ fn prepare(round: &mut Round<'_>, name: &str) -> (usize, History) {
     let victim = round.rng.random_range(0..cluster.all().len());
     let resting = History::new(&format!("resting_{name}_{}", round.number), RESTING_POINTS);
     write(cluster, &resting, &round.others(&[victim]), 0, SLICES);
+    hold(cluster, victim, &resting, &["CHECKPOINT", "VACUUM"], |files| files == SLICES as u64);
+    (victim, resting)
+}
+
+/// Has all nodes execute some statements until all of a table is in segments of a node, in as many as wanted.
+fn hold(
+    cluster: &Cluster,
+    node: usize,
+    history: &History,
+    statements: &[&str],
+    wanted: impl Fn(u64) -> bool,
+) {
+    let table = history.table();
     let sql = format!(
         "SELECT sum(rows) AS points, count(*) AS files FROM system.segments \
-         WHERE table_name = '{}'",
-        resting.table()
+         WHERE table_name = '{table}'"
     );
-    eventually(&format!("{} holds the resting table", cluster.name(victim)), || {
-        for node in cluster.all() {
-            cluster.execute(node, "CHECKPOINT");
-            cluster.execute(node, "VACUUM");
+    eventually(&format!("{} holds {table}", cluster.name(node)), || {
+        for asked in cluster.all() {
+            for statement in statements {
+                cluster.execute(asked, statement);
+            }
         }
-        let rows = cluster.local(victim, &sql)?;
+        let rows = cluster.local(node, &sql)?;
         let of = |name: &str| rows.first().and_then(|row| row[name].as_u64());
-        let wanted = (Some(resting.acknowledged_points()), Some(SLICES as u64));
-        let found = (of("points"), of("files"));
-        if found == wanted { Ok(()) } else { Err(format!("(points, files): {found:?}")) }
+        let all = of("points") == Some(history.acknowledged_points());
+        if all && of("files").is_some_and(&wanted) { Ok(()) } else { Err(format!("{rows:?}")) }
     });
-    (victim, resting)
 }
 
 fn resting_segments(cluster: &Cluster, node: usize, resting: &History) -> Vec<PathBuf> {

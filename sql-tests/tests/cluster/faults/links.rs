@@ -10,6 +10,8 @@ use crate::wait;
 /// How long a cut lasts, besides the time until writes go on.
 const CUT_FOR: Duration = Duration::from_secs(2);
 const SLOW: Duration = Duration::from_millis(500);
+/// How long writes may take to go on over slow links.
+const GO_ON: Duration = Duration::from_mins(1);
 /// No write waits as long as this once links are fast again: less than a slow one takes at best.
 const FAST: Duration = Duration::from_millis(900);
 
@@ -55,11 +57,13 @@ fn last(round: &mut Round<'_>) {
     round.load.goes_on();
 }
 
-/// Writes go on and keep going on; and are fast when the links are.
+/// Writes should go on and keep going on; they must when links are fast again, and be fast.
 pub(super) fn slow(round: &mut Round<'_>) {
     round.cluster.network().delay(SLOW);
-    for _ in 0..3 {
-        round.load.goes_on();
+    if !(0..3).all(|_| round.load.goes_on_within(GO_ON)) {
+        let what =
+            format!("writes to some shards were not acknowledged in {GO_ON:?} of slow links");
+        round.shortcoming = Some(what);
     }
     let slow = round.load.history.pause();
     round.cluster.network().heal();

@@ -50,6 +50,8 @@ struct Fault {
     /// Rounds in a soak, for each that is asked for.
     weight: u64,
     act: fn(&mut Round<'_>),
+    /// Whether a shortcoming is a failure; else it is only reported.
+    borne: bool,
 }
 
 /// One round of a fault.
@@ -83,71 +85,89 @@ impl Round<'_> {
 }
 
 const KILLED: Fault =
-    Fault { name: "killed (kill -9)", rounds: 2, weight: 4, act: processes::killed };
-const PAUSED: Fault =
-    Fault { name: "paused for 3 s (SIGSTOP)", rounds: 1, weight: 1, act: processes::paused };
+    Fault { name: "killed (kill -9)", rounds: 2, weight: 4, act: processes::killed, borne: true };
+const PAUSED: Fault = Fault {
+    name: "paused for 3 s (SIGSTOP)",
+    rounds: 1,
+    weight: 1,
+    act: processes::paused,
+    borne: true,
+};
 const RESTARTED: Fault = Fault {
     name: "rolling restart (SIGTERM)",
     rounds: 3,
     weight: 4,
     act: processes::restarted_in_order,
+    borne: true,
 };
 const CUT_OFF: Fault = Fault {
     name: "cut off: connections reset and refused",
     rounds: 1,
     weight: 1,
     act: links::cut_off,
+    borne: true,
 };
 const STALLED: Fault = Fault {
     name: "cut off: nothing passes, nobody is told",
     rounds: 1,
     weight: 1,
     act: links::stalled,
+    borne: true,
 };
-const DEAF: Fault = Fault { name: "can send, not receive", rounds: 1, weight: 1, act: links::deaf };
-const MUTE: Fault = Fault { name: "can receive, not send", rounds: 1, weight: 1, act: links::mute };
+const DEAF: Fault =
+    Fault { name: "can send, not receive", rounds: 1, weight: 1, act: links::deaf, borne: true };
+const MUTE: Fault =
+    Fault { name: "can receive, not send", rounds: 1, weight: 1, act: links::mute, borne: true };
 const SLOW: Fault = Fault {
     name: "500 ms more in each direction of every link",
     rounds: 1,
     weight: 1,
     act: links::slow,
+    borne: false,
 };
 const FLIPPED_STOPPED: Fault = Fault {
     name: "bits flipped in segments at rest, while stopped",
     rounds: 1,
     weight: 1,
     act: files::flipped_while_stopped,
+    borne: true,
 };
 const FLIPPED_RUNNING: Fault = Fault {
     name: "bits flipped in segments at rest, while running",
     rounds: 1,
     weight: 1,
     act: files::flipped_while_running,
+    borne: true,
 };
 const FLIPPED_MERGING: Fault = Fault {
     name: "bits flipped in all segments, while they are merged",
     rounds: 1,
     weight: 1,
     act: files::flipped_while_merging,
+    borne: true,
 };
 const POWER_OF_SOME: Fault = Fault {
     name: "power cut, unsynced bytes lost",
     rounds: 1,
     weight: 1,
     act: disks::some_lose_power,
+    borne: true,
 };
 const POWER_OF_ALL: Fault = Fault {
     name: "power cut of all nodes at once",
     rounds: 1,
     weight: 1,
     act: disks::all_lose_power,
+    borne: true,
 };
-const DISK_FULL: Fault = Fault { name: "disk full", rounds: 1, weight: 1, act: disks::full };
+const DISK_FULL: Fault =
+    Fault { name: "disk full", rounds: 1, weight: 1, act: disks::full, borne: false };
 const DISK_LOST: Fault = Fault {
     name: "disk lost, node replaced, old disk refused",
     rounds: 1,
     weight: 1,
     act: disks::lost,
+    borne: true,
 };
 
 /// Faults that befall clusters of so many nodes, on disks of a kind.
@@ -227,6 +247,7 @@ fn endure_one(
     let wrong = check_replicas(cluster, history);
     record.findings(&wrong);
     assert!(wrong.examples.is_empty() && wrong.count() == 0, "{wrong:?}");
+    assert!(!fault.borne || record.has_no_shortcoming(), "writes did not go on");
 }
 
 fn soaked() -> bool {
@@ -243,7 +264,7 @@ fn rounds(fault: &Fault) -> u64 {
     }
 }
 
-/// Faults of a test, and those for which only a soak has the time, or which are not borne yet.
+/// Faults of a test, and those for which only a soak has the time, or which are not borne.
 fn with_soaked(tested: &[Fault], soaked_too: &[Fault]) -> Vec<Fault> {
     let more = if soaked() { soaked_too } else { &[] };
     [tested, more].concat()

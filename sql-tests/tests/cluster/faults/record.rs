@@ -59,6 +59,10 @@ impl Record {
         self.shortcoming = self.shortcoming.take().or(what);
     }
 
+    pub(super) fn has_no_shortcoming(&self) -> bool {
+        self.shortcoming.is_none()
+    }
+
     pub(super) fn history(&mut self, history: &History) {
         self.acknowledged = history.acknowledged_points();
         (self.unanswered, self.given_up) = history.unknown();
