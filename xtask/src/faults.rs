@@ -30,9 +30,10 @@ counts through all nodes in turn. A fault befalls the largest minority: of three
 another. Each round: writes go on, the fault strikes, writes to every shard go on, it is healed, writes go on.
 
 The pause is the longest time in a round for which no write to some time slice was acknowledged. Writers take turns over eight slices, so
-it has a floor of a few hundredths of a second. *Failed attempts* are requests that a writer repeated, or gave up: one batch in ten is sent
-once only, and *unknown batches* are those of them that were not acknowledged. *Wrong rows* are acknowledged rows that were lost, doubled or
-changed, and rows that were never sent, in all replicas; two checkers looked, which share no code.
+it has a floor of a few hundredths of a second. Nodes give up a write after 5 s: that long one waits that was handed to a node which then
+fell silent. *Failed attempts* are requests that a writer repeated, or gave up; one batch in ten is sent once only, and *unknown batches*
+are those of them that were not acknowledged. Lost, doubled and changed are acknowledged rows, never sent are all others that are there:
+in any replica, each read by itself, and by two checkers that share no code.
 ";
 
 /// Writes the report from the lines of a file.
