@@ -209,7 +209,7 @@ impl Timing {
     }
 }
 
-/// Sees whether the disk stalls.
+/// Sees whether the disk stalls, or is full: either way the node had better not lead.
 #[derive(Debug, Default)]
 struct DiskWatch {
     /// When it was last seen to stall.
@@ -221,8 +221,10 @@ impl DiskWatch {
     fn look(&mut self, now: Instant, status: &WalStatus, election_max: Duration) -> bool {
         let pending = Duration::from_micros(status.pending_micros);
         let usual = Duration::from_micros(status.sync_micros_recent_p50);
-        if pending > STALL || usual > election_max / 2 {
-            if self.stalled.is_none() {
+        if pending > STALL || usual > election_max / 2 || status.disk_full {
+            if self.stalled.is_none() && status.disk_full {
+                tracing::warn!("the disk is full: leadership goes to other nodes");
+            } else if self.stalled.is_none() {
                 tracing::warn!(
                     "the disk stalls (the write under way takes {pending:?} so far, half of the last ones took more \
                      than {usual:?}): leadership goes to other nodes"
@@ -258,5 +260,7 @@ mod tests {
         assert!(disk.look(after(13), &slow, lease));
         assert!(!disk.look(after(30), &well, lease));
         assert!(!disk.look(after(31), &slow, Duration::from_secs(1)), "slower timers allow for it");
+        let full = WalStatus { disk_full: true, ..well };
+        assert!(disk.look(after(32), &full, lease));
     }
 }
