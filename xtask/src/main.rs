@@ -113,8 +113,8 @@ fn soak(rounds: u32, fault_rounds: u32) -> Result<(), String> {
     let shown = ["--", "--show-output"];
     if rounds > 0 {
         let seeds = (rounds * 10).to_string();
-        let simulation = ["run", "--release", "--package", "quorate-sim", "--", "seeds"];
-        run::cargo("simulation", &simulation, &[("QUORATE_SIM_SEEDS", &seeds)])?;
+        let mut simulation = std::process::Command::new(run::built("quorate-sim"));
+        run::run("simulation", simulation.arg("seeds").env("QUORATE_SIM_SEEDS", &seeds))?;
         let rounds = rounds.to_string();
         let environment = [
             ("QUORATE_CRASH_ROUNDS", rounds.as_str()),

@@ -1,7 +1,7 @@
 //! The one clock of a simulation, as each node sees it.
 //!
 //! A process has one monotonic clock. The nodes of a simulation run one after the other on one thread, so before each turn
-//! the clock is set to what that node's own would show: its time may run fast or slow, and begins anew when it starts.
+//! the clock is set to what that node's own would show: its time may run fast or slow.
 //! Whoever replaces the clock of the operating system ([`monotonic_nanos`], [`wall_nanos`]) makes `std` and Tokio follow.
 
 use std::sync::Arc;

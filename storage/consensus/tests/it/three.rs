@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use quorate_consensus::{ErrorKind, ReplicaId, Role};
+use quorate_consensus::{ErrorKind, ReplicaId, Role, Timers};
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, PATIENCE, eventually, nodes, propose};
@@ -238,5 +238,28 @@ async fn leadership_is_offered_to_voters_only() {
     let error = leader.transfer_leader(ReplicaId(9)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     propose(&leader, "still leads").await.unwrap();
+    cluster.stop_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leadership_goes_to_a_voter_that_has_just_restarted() {
+    // It keeps out of elections for the longest lease: longer than everything else here.
+    let long = Timers { election_max: Duration::from_secs(4), ..Timers::default() };
+    let mut cluster = Cluster::start_with(3, long).await;
+    let old = cluster.leader().await;
+    cluster.propose("before").await;
+    let new = others(old)[0];
+    cluster.stop(new).await;
+    cluster.restart(new).await;
+    let leader = cluster.group(old);
+    eventually("it has caught up", || {
+        let status = leader.status();
+        status.matched.get(&ReplicaId(new)).copied() == status.last
+    })
+    .await;
+    assert!(cluster.group(new).elect().await.is_err(), "its gate is closed");
+    leader.transfer_leader(ReplicaId(new)).await.unwrap();
+    cluster.propose("after").await;
+    assert_eq!(cluster.leader().await, new);
     cluster.stop_all().await;
 }
