@@ -195,7 +195,8 @@ impl Starting {
         }
     }
 
-    fn newest_manifest(&self, group: GroupId) -> Result<Option<LogPosition>, Error> {
+    /// Position of the newest manifest of a group that can be read.
+    pub(super) fn newest_manifest(&self, group: GroupId) -> Result<Option<LogPosition>, Error> {
         let loaded = self.manifests(group)?.load()?;
         Ok(loaded.manifests.first().map(|(manifest, _)| manifest.position))
     }

@@ -476,13 +476,18 @@ impl Starting {
         opened
     }
 
-    /// Gets the manifest from a peer where none can be read, and the segments that cannot be opened.
+    /// Gets the manifest from a peer where none can be read, and the segments that cannot be opened. A segment that the
+    /// others have merged into another one since is theirs no more: then their manifest is taken, which names the other.
     async fn mend_files(self: &Arc<Self>, id: ShardId) -> Result<(), Error> {
+        let group = group_of(id);
         if self.lacks_manifest(id).await? {
-            let group = group_of(id);
             self.take_manifest(group, self.purged(group)).await?;
         }
-        self.repair_files(id).await
+        let Err(e) = self.repair_files(id).await else { return Ok(()) };
+        let starting = Arc::clone(self);
+        let own = blocking(move || starting.newest_manifest(group)).await?;
+        let newer = own.map(|own| LogPosition { index: own.index + 1, ..own });
+        self.take_manifest(group, newer).await.map_err(|_| e)
     }
 
     async fn machine_of(

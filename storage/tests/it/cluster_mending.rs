@@ -8,7 +8,7 @@ use quorate_storage::scan::TimeRange;
 use quorate_storage::{ErrorKind, ReadLevel};
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, PATIENCE};
+use crate::cluster::{Cluster, PATIENCE, segment_files};
 use crate::support::{DAY, cpu, create_cpu, expect, write};
 
 /// Segments of a node's log, oldest first.
@@ -245,5 +245,46 @@ async fn a_session_sees_its_own_writes_on_every_node_or_waits() {
     let view = reading.await.unwrap().unwrap();
     assert_eq!(crate::support::rows(&view).unwrap(), expect(&all));
     drop(view);
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_file_that_the_others_have_merged_away_is_not_needed() {
+    let (mut cluster, mut all) = cluster_with_rows().await;
+    for round in 0..2 {
+        let row = ("before", round, 2.0);
+        write(cluster.store(0), &[row]).await.unwrap();
+        all.push(row);
+        for n in 0..3 {
+            cluster.store(n).flush().await.unwrap();
+        }
+    }
+    cluster.stop(1).await;
+    let damaged = segment_files(cluster.nodes[1].dir.path());
+    assert!(!damaged.is_empty());
+    for file in &damaged {
+        let mut bytes = std::fs::read(file).unwrap();
+        let last = bytes.len() - 5;
+        bytes[last] ^= 0x10;
+        std::fs::write(file, bytes).unwrap();
+    }
+    let row = ("after", 1, 2.0);
+    write(cluster.store(0), &[row]).await.unwrap();
+    all.push(row);
+    // What the damaged files held is in others now, and two generations of manifests have forgotten them.
+    for _ in 0..3 {
+        for day in 0..3 {
+            let row = ("more", day * DAY + i64::try_from(all.len()).unwrap(), 1.0);
+            write(cluster.store(0), &[row]).await.unwrap();
+            all.push(row);
+        }
+        for n in [0, 2] {
+            cluster.store(n).flush().await.unwrap();
+            cluster.store(n).compact().await.unwrap();
+        }
+    }
+    cluster.restart(1).await;
+    assert_eq!(cluster.store(1).refusals(), Vec::<String>::new());
+    cluster.converge(&expect(&all)).await;
     cluster.close().await;
 }
