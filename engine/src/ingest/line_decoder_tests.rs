@@ -411,6 +411,7 @@ fn stricter(message: &str) -> bool {
         "control character",
         "the line has",
         "cannot carry",
+        "ends with a backslash",
     ]
     .iter()
     .any(|reason| message.contains(reason))
