@@ -282,7 +282,8 @@ fn three_nodes_bear_broken_links() {
 
 #[test]
 fn three_nodes_mend_damaged_files() {
-    endure(&[(3, Disk::Kept, &[FLIPPED_STOPPED, FLIPPED_RUNNING, FLIPPED_MERGING])]);
+    let faults = with_soaked(&[FLIPPED_STOPPED, FLIPPED_RUNNING], &[FLIPPED_MERGING]);
+    endure(&[(3, Disk::Kept, &faults)]);
 }
 
 #[test]
