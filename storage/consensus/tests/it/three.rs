@@ -237,7 +237,7 @@ async fn leadership_is_offered_to_voters_only() {
     let leader = cluster.group(cluster.leader().await);
     let error = leader.transfer_leader(ReplicaId(9)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    propose(&leader, "still leads").await.unwrap();
+    cluster.propose("still leads").await;
     cluster.stop_all().await;
 }
 
