@@ -78,7 +78,9 @@ pub(super) fn nodes(status: &ClusterStatus) -> Vec<Column> {
     let heartbeat = |node: &NodeStatus| node.report.as_ref().map_or(0, |r| r.heartbeat_ms);
     let sync = |node: &NodeStatus| node.report.as_ref().map_or(0, |r| r.sync_us);
     let problem = |node: &NodeStatus| match &node.report {
-        Ok(report) if report.disk_stalls => Some("its disk stalls: it leads nothing".to_owned()),
+        Ok(report) if report.disk_stalls => {
+            Some("its disk is full or stalls: it leads nothing".to_owned())
+        }
         Ok(_) => None,
         Err(why) => Some(why.clone()),
     };

@@ -14,9 +14,9 @@ pub struct NodeReport {
     pub clock_ns: i64,
     /// Raft's heartbeat there, ms: it follows the round trips and syncs that the node measures.
     pub heartbeat_ms: u64,
-    /// How long syncs of its log took in the last ten seconds (99th percentile), µs.
+    /// How long syncs of its log took in the last ten seconds (99th percentile), or the write under way takes so far, µs.
     pub sync_us: u64,
-    /// Whether its disk is too slow to lead.
+    /// Whether its disk is full, or too slow to lead.
     pub disk_stalls: bool,
 }
 

@@ -64,7 +64,7 @@ pub(crate) struct Pace {
     pub(crate) timers: Timers,
     /// How long syncs of its log take now, µs.
     pub(crate) sync_micros: u64,
-    /// Whether its disk is too slow to lead.
+    /// Whether its disk is full, or too slow to lead.
     pub(crate) disk_stalls: bool,
 }
 
