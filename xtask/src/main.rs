@@ -15,6 +15,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+/// Where proptest takes its seed from.
+const PROPERTY_SEED: &str = "PROPTEST_RNG_SEED";
+
 #[derive(Debug, Parser)]
 #[command(about = "Project commands")]
 struct Arguments {
@@ -89,9 +92,11 @@ fn test(no_check: bool) -> Result<(), String> {
     }
     // The binary first: the tests of real processes start it.
     run::cargo("build", &["build", "--release", "--workspace", "--locked"], &[])?;
-    let environment = [("QUORATE_BINARY", run::binary().display().to_string())];
-    let environment: Vec<(&str, &str)> =
-        environment.iter().map(|(k, v)| (*k, v.as_str())).collect();
+    let binary = run::binary().display().to_string();
+    // The same cases every time; another seed looks elsewhere.
+    let seed = std::env::var(PROPERTY_SEED).unwrap_or_else(|_| "1".to_owned());
+    run::say(&format!("xtask: property tests begin from {PROPERTY_SEED}={seed}"));
+    let environment = [("QUORATE_BINARY", binary.as_str()), (PROPERTY_SEED, &seed)];
     run::cargo("test", &["test", "--release", "--workspace", "--locked"], &environment)?;
     clients::python(&run::root())
 }

@@ -5,7 +5,10 @@ use std::process::Command;
 
 /// The workspace's root.
 pub(crate) fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").into()
+    // Read when it runs: another checkout may share the build directory, and this very binary.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    package.parent().expect("xtask lies in the workspace").into()
 }
 
 /// The build directory of the one profile that everything uses.

@@ -119,7 +119,8 @@ pub(crate) fn second_opinion(sent: &[(Batch, Fate)], table: &str) -> Option<Vec<
     }
     fs::write(&points, lines).expect("a temporary file can be written");
     fs::write(&rows, table).expect("a temporary file can be written");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/check_set.py");
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where the package is");
+    let script = Path::new(&package).join("python/check_set.py");
     let out = match Command::new("python3").arg(script).arg(points).arg(rows).output() {
         Ok(out) => out,
         Err(error) => {
