@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures::{FutureExt, Stream, StreamExt};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use parking_lot::Mutex;
+use quorate_wal::LogPosition;
 use tokio::sync::oneshot;
 
 use crate::codec::{decode_membership, encode_membership};
@@ -37,6 +38,11 @@ impl Standing {
         let membership = decode_membership(&durable.membership)
             .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
         Ok(Self { applied: durable.position.map(log_id), membership })
+    }
+
+    /// The last entry that is applied.
+    pub(crate) fn position(&self) -> Option<LogPosition> {
+        self.applied.as_ref().map(position)
     }
 }
 

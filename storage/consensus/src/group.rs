@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,9 +20,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::applier::Standing;
 use crate::core::{Begin, Chain, Core, Parts, sync};
+use crate::log::begin_behind;
 use crate::raft::{Command, Outcome, Reply, TypeConfig, position};
 use crate::reads::NoRead;
-use crate::{Error, GroupStatus, Node, ReplicaId, Role, StateMachine, Timers, Transport};
+use crate::{Error, Fatal, GroupStatus, Node, ReplicaId, Role, StateMachine, Timers, Transport};
 
 /// How long a change of the membership may take.
 const MEMBERSHIP_DEADLINE: Duration = Duration::from_secs(30);
@@ -120,7 +122,7 @@ impl Group {
     /// Changes Raft's timers at this replica, which goes on in its role and term. Proposals that are under way are
     /// waited for, a while; the outcome of those that take longer is unknown to who made them.
     pub async fn set_timers(&self, timers: Timers) -> Result<(), Error> {
-        let Inner { parts, cores, moving, proposing, changing, .. } = &*self.inner;
+        let Inner { parts, changing, .. } = &*self.inner;
         timers.config(&parts.cluster_name, false).map_err(|e| self.unavailable(e.to_string()))?;
         let stopped = changing.lock().await;
         if *stopped {
@@ -130,6 +132,46 @@ impl Group {
         if old.timers == timers {
             return Ok(());
         }
+        self.change_core(&old, timers, async { Ok(()) }).await
+    }
+
+    /// Puts the state machine back to where `replace` makes it stand durably, and applies the log from there again.
+    /// The replica keeps its role and term. What `replace` refuses changes nothing; it must leave the state machine as
+    /// it was then.
+    pub async fn go_back(
+        &self,
+        replace: impl Future<Output = Result<(), Fatal>> + Send,
+    ) -> Result<(), Error> {
+        let Inner { parts, changing, .. } = &*self.inner;
+        let stopped = changing.lock().await;
+        if *stopped {
+            return Err(self.fatal("it was stopped"));
+        }
+        let old = self.core();
+        let replacing = async {
+            let failed = |e: &(dyn std::error::Error + 'static)| {
+                self.unavailable(format!("the state machine stays as it is: {}", Chain(e)))
+            };
+            replace.await.map_err(|e| failed(&e))?;
+            let standing = Standing::durable(&*parts.machine).await.map_err(|e| failed(&e))?;
+            if let Some(position) = standing.position() {
+                let begun = begin_behind(&parts.log, position);
+                begun.map_err(|source| Error::Log { group: parts.group, source })?;
+            }
+            *parts.standing.lock() = standing;
+            Ok(())
+        };
+        self.change_core(&old, old.timers.clone(), replacing).await
+    }
+
+    /// Puts another core in the place of this one; `between` runs while there is none.
+    async fn change_core(
+        &self,
+        old: &Core,
+        timers: Timers,
+        between: impl Future<Output = Result<(), Error>>,
+    ) -> Result<(), Error> {
+        let Inner { parts, cores, moving, proposing, .. } = &*self.inner;
         let _moving = moving.lock().await;
         // While one waits here, new proposals wait too.
         let _proposals = timeout(PROPOSALS_DRAIN, proposing.write()).await.ok();
@@ -138,14 +180,14 @@ impl Group {
         old.stop(parts.group).await;
         let gate = Instant::now() + old.timers.gate();
         let begin = Begin::InPlace { leads, gate };
-        let started = match sync(&parts.log).await {
-            Ok(()) => Core::start(parts, timers, begin).await,
-            Err(e) => Err(e),
+        let (changed, started) = match sync(&parts.log).await {
+            Ok(()) => (between.await, Core::start(parts, timers, begin).await),
+            Err(e) => (Ok(()), Err(e)),
         };
         match started {
             Ok(core) => {
                 cores.send_replace(Arc::new(core));
-                Ok(())
+                changed
             }
             Err(e) => {
                 // Whoever waits for the next core is told that there is none.

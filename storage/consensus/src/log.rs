@@ -32,6 +32,20 @@ pub(crate) struct LogStore {
 /// Reads entries for replication and for the state machine.
 pub(crate) type LogReader = LogStore;
 
+/// Lets the log go on behind a snapshot that it does not reach. What stands in the snapshot's place under another name
+/// was never committed.
+pub(crate) fn begin_behind(
+    log: &GroupLog,
+    snapshot: LogPosition,
+) -> Result<(), quorate_wal::Error> {
+    match log.position_at(snapshot.index) {
+        Some(own) if own == snapshot => return Ok(()),
+        Some(_) => log.truncate_after(log.state().purged)?,
+        None => {}
+    }
+    log.purge(snapshot)
+}
+
 impl LogStore {
     pub(crate) fn new(log: GroupLog) -> Self {
         Self { log }

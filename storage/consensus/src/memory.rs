@@ -27,6 +27,8 @@ struct Links {
     replicas: HashMap<(GroupId, ReplicaId), Group>,
     nodes: HashMap<String, Arc<dyn Receiver>>,
     cut: HashSet<(ReplicaId, ReplicaId)>,
+    /// Who gets no files.
+    cut_bulk: HashSet<u64>,
     /// How long every message and every answer takes.
     delay: Duration,
 }
@@ -69,6 +71,16 @@ impl MemoryTransport {
             links.cut.insert((from, to));
         } else {
             links.cut.remove(&(from, to));
+        }
+    }
+
+    /// Has a node's requests for files fail (or reach the others again), whatever becomes of the rest.
+    pub fn cut_bulk(&self, node: u64, cut: bool) {
+        let mut links = self.links.write();
+        if cut {
+            links.cut_bulk.insert(node);
+        } else {
+            links.cut_bulk.remove(&node);
         }
     }
 
@@ -147,12 +159,16 @@ impl Transport for MemoryTransport {
         &self,
         to: &Node,
         request: Bytes,
-        _lane: Lane,
+        lane: Lane,
         deadline: Duration,
     ) -> io::Result<Bytes> {
         let receiver = self.node(to).ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
         receiver.admit(self.identity(), to.node).map_err(refused)?;
-        let link = (ReplicaId(self.identity().node), ReplicaId(to.node));
+        let own = self.identity().node;
+        if lane == Lane::Bulk && self.links.read().cut_bulk.contains(&own) {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
+        let link = (ReplicaId(own), ReplicaId(to.node));
         self.carry(link, deadline, receiver.request(self.identity(), request)).await
     }
 }

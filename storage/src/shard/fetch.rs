@@ -16,7 +16,8 @@ use quorate_wal::OpenMode;
 use tokio::time::Instant;
 
 use super::machine::{ShardFiles, file_name};
-use crate::cluster::{NodeService, PeerReply, PeerRequest, Peers};
+use crate::cluster::{Member, NodeService, PeerReply, PeerRequest, Peers};
+use crate::manifest::{Manifest, newest_of};
 use crate::store::ShardId;
 use crate::version::FileHash;
 use crate::{Error, blocking};
@@ -45,6 +46,14 @@ struct Incoming<'a> {
 impl Fetcher {
     pub(crate) fn new(peers: Peers, service: Arc<NodeService>) -> Self {
         Self { peers, service }
+    }
+
+    /// The newest manifest of a shard that another node has, and what the others answered instead.
+    pub(crate) async fn newest_manifest(&self, shard: ShardId) -> (Option<Manifest>, String) {
+        let own = self.service.identity().node;
+        let members = self.service.members();
+        let nodes: Vec<Node> = members.iter().filter(|m| m.id != own).map(Member::node).collect();
+        newest_of(&self.peers, &nodes, super::group_of(shard)).await
     }
 
     /// Fetches those of the files that are not here. Returns how many came.

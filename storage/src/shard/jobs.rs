@@ -27,8 +27,6 @@ use crate::{Error, ErrorKind, blocking};
 
 const RETRY_MIN: Duration = Duration::from_millis(500);
 const RETRY_MAX: Duration = Duration::from_secs(10);
-/// How often a compaction with a damaged input looks for a sound one before the shard stops.
-const UNMENDED_MAX: u32 = 10;
 const VERIFY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What the jobs of all shards of a node share.
@@ -67,6 +65,8 @@ pub(crate) async fn run_flushes(machine: Arc<ShardMachine>, slots: JobSlots) {
                 machine.installed.notify_waiters();
                 machine.work.notify_one();
             }
+            // Another replica's manifest took the state's place meanwhile.
+            Err(_) if !machine.live().state.flushes.contains_key(&job) => {}
             Err(e) => {
                 let stop = failed(&machine, &slots, &format!("flush {job}"), &e);
                 if stop || !retry.wait(&slots.cancel).await {
@@ -82,7 +82,6 @@ pub(crate) async fn run_flushes(machine: Arc<ShardMachine>, slots: JobSlots) {
 pub(crate) async fn run_compactions(shard: Arc<Shard>, slots: JobSlots) {
     let machine = shard.machine();
     let mut retry = Retry::new();
-    let mut unmended = 0;
     loop {
         let work = machine.work.notified();
         let verified = verify(&shard).await;
@@ -108,13 +107,10 @@ pub(crate) async fn run_compactions(shard: Arc<Shard>, slots: JobSlots) {
         let built = run_blocking(machine, move |machine| compact(machine, job)).await;
         drop(slot);
         match built {
-            Ok(()) => (retry, unmended) = (Retry::new(), 0),
-            // An input is damaged: another replica has it, and can be reached at some time.
-            Err(e)
-                if is_damage(&e) && machine.files.fetcher.is_some() && unmended < UNMENDED_MAX =>
-            {
-                unmended += 1;
-                if !mend(machine).await && !retry.wait(&slots.cancel).await {
+            Ok(()) => retry = Retry::new(),
+            // An input is damaged: another replica has it, or what became of it, and can be reached at some time.
+            Err(e) if is_damage(&e) && machine.files.fetcher.is_some() => {
+                if !mended(&shard, job).await && !retry.wait(&slots.cancel).await {
                     return;
                 }
             }
@@ -124,6 +120,23 @@ pub(crate) async fn run_compactions(shard: Arc<Shard>, slots: JobSlots) {
                     return;
                 }
             }
+        }
+    }
+}
+
+/// Gets a compaction the inputs that are damaged here, or a state that does without them. Reads of what is damaged fail
+/// by name until then.
+async fn mended(shard: &Shard, job: u64) -> bool {
+    let damaged = mend(shard.machine(), job).await;
+    if damaged.is_empty() {
+        return true;
+    }
+    match shard.go_on_without(&damaged).await {
+        Ok(done) => done,
+        Err(e) => {
+            let why = crate::with_causes(&e);
+            tracing::warn!("damaged files of shard {} are needed still: {why}", shard.id().0);
+            false
         }
     }
 }

@@ -40,13 +40,16 @@ use crate::{Error, LogPosition, blocking, with_causes};
 /// Frozen memtables per shard above which proposals wait.
 pub(crate) const FROZEN_MAX: usize = 4;
 
+/// Open segments, by hash.
+type OpenFiles = BTreeMap<FileHash, Arc<OpenSegment>>;
+
 /// State and files, changed together.
 #[derive(Debug)]
 pub(crate) struct Live {
     /// What the log says.
     pub(crate) state: ShardState,
     /// The segments of the version, by hash.
-    pub(crate) files: BTreeMap<FileHash, Arc<OpenSegment>>,
+    pub(crate) files: OpenFiles,
     /// Inputs of compactions that are installed and not verified, by job.
     pub(crate) held: BTreeMap<u64, Vec<Arc<SegmentPin>>>,
     /// Jobs that were verified and whose leftovers are to go.
@@ -331,6 +334,17 @@ impl ShardMachine {
             }
             durable.current.as_ref().map(|(m, hash)| (m.position, *hash))
         };
+        self.write_current(position, membership, record, previous)
+    }
+
+    /// Writes a manifest behind a previous one, or in the place of the one at its position.
+    fn write_current(
+        &self,
+        position: LogPosition,
+        membership: Bytes,
+        record: &ShardRecord,
+        previous: Option<(LogPosition, [u8; 32])>,
+    ) -> Result<(), Error> {
         let pins: Vec<Arc<SegmentPin>> =
             record.version.iter().map(|s| self.files.pins.pin(&s.meta)).collect();
         let manifest = Manifest {
@@ -342,6 +356,9 @@ impl ShardMachine {
         };
         let hash = self.files.manifests.write(&manifest)?;
         let mut durable = self.durable.lock();
+        if durable.current.as_ref().is_some_and(|(current, _)| current.position == position) {
+            durable.generations.pop_back();
+        }
         durable.previous = previous.map(|(position, _)| position);
         durable.current = Some((manifest, hash));
         durable.generations.push_back(pins);
@@ -351,15 +368,65 @@ impl ShardMachine {
         Ok(())
     }
 
-    /// Replaces the state by a Raft snapshot whose files are here. Jobs under way find theirs gone. Blocks on the disk.
+    /// Replaces the state by a Raft snapshot whose files are here. Blocks on the disk.
     fn install_snapshot(&self, snapshot: Snapshot) -> Result<(), Error> {
         let Some(position) = snapshot.position else { return Ok(()) };
         let record = ShardRecord::decode(&snapshot.manifest)?;
+        let files = self.open_all(&record)?;
+        self.make_current(position, snapshot.membership.clone(), &record)?;
+        self.go_on_from(position, snapshot, record, files)?;
+        tracing::info!("shard {} goes on from the leader's manifest of {position:?}", self.shard.0);
+        Ok(())
+    }
+
+    /// Replaces the state by another replica's manifest whose files are here, which may be as old as the own one, or as
+    /// new. The log is to be applied from there again. Blocks on the disk.
+    pub(crate) fn take_manifest(&self, snapshot: Snapshot) -> Result<(), Error> {
+        let Some(position) = snapshot.position else { return Ok(()) };
+        let record = ShardRecord::decode(&snapshot.manifest)?;
+        let files = self.open_all(&record)?;
+        {
+            let _writing = self.writing.lock();
+            let previous = {
+                let durable = self.durable.lock();
+                let current = durable.current.as_ref();
+                match current {
+                    Some((current, _)) if current.position > position => {
+                        return Err(Error::Exhausted("a newer manifest was made here".to_owned()));
+                    }
+                    Some((current, _)) if current.position == position => {
+                        durable.previous.zip(current.previous)
+                    }
+                    Some((current, hash)) => Some((current.position, *hash)),
+                    None => None,
+                }
+            };
+            self.write_current(position, snapshot.membership.clone(), &record, previous)?;
+        }
+        self.go_on_from(position, snapshot, record, files)?;
+        tracing::warn!(
+            "shard {} goes on from another replica's manifest of {position:?}",
+            self.shard.0
+        );
+        Ok(())
+    }
+
+    fn open_all(&self, record: &ShardRecord) -> Result<OpenFiles, Error> {
         let mut files = BTreeMap::new();
         for segment in record.version.iter() {
             files.insert(segment.meta.file_hash, open_segment(&self.files, segment)?);
         }
-        self.make_current(position, snapshot.membership.clone(), &record)?;
+        Ok(files)
+    }
+
+    /// Replaces the state by that of a manifest. Jobs under way find theirs gone.
+    fn go_on_from(
+        &self,
+        position: LogPosition,
+        snapshot: Snapshot,
+        record: ShardRecord,
+        files: OpenFiles,
+    ) -> Result<(), Error> {
         let state = ShardState::from_record(Some(position), snapshot.membership, record)?;
         let mut live = self.live.lock();
         *live = Live { state, files, held: BTreeMap::new(), verified: Vec::new() };
@@ -371,7 +438,6 @@ impl ShardMachine {
         self.budget.wake();
         self.work.notify_one();
         self.remove_released()?;
-        tracing::info!("shard {} goes on from the leader's manifest of {position:?}", self.shard.0);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use quorate_consensus::Group;
+use quorate_consensus::{Fatal, Group, Snapshot, StateMachine as _};
 use quorate_segment::TableId;
 use quorate_wal::{Clock, GroupId, PlantedBug};
 use tokio::time::Instant;
@@ -18,8 +18,10 @@ use super::machine::{FROZEN_MAX, ShardMachine};
 use super::proposer::{Answer, Proposer, Submission, propose_command};
 use crate::cluster::{PeerReply, PeerRequest, Replica};
 use crate::compaction::{Config, pick};
+use crate::manifest::{Manifest, ShardRecord};
 use crate::store::{SegmentStatus, ShardId, ShardStatus, TableStatus};
-use crate::{Error, LogPosition};
+use crate::version::FileHash;
+use crate::{Error, LogPosition, blocking, with_causes};
 
 /// Bytes of a part (one table and slice) below which it gets no file of its own.
 const SMALL_PART_BYTES: u64 = 256 << 10;
@@ -260,12 +262,36 @@ impl Shard {
         if self.replica.group().status().purged >= Some(keep_after) {
             return Ok(());
         }
-        let applied = self.machine.live().state.applied;
-        assert!(
-            Some(keep_after) <= newest && newest <= applied,
-            "purged {keep_after:?} ≤ manifest {newest:?} ≤ applied {applied:?} does not hold"
-        );
+        assert!(Some(keep_after) <= newest, "{keep_after:?} is behind manifest {newest:?}");
+        if newest > self.machine.live().state.applied {
+            // Another replica's manifest is about to be the state.
+            return Ok(());
+        }
         self.group().snapshot_moved(keep_after).await.map_err(|e| self.group_error(e))
+    }
+
+    /// Goes on from another replica's manifest that names none of these files, which nobody has any more: the others have
+    /// merged them. Returns whether there was one.
+    pub(crate) async fn go_on_without(&self, files: &BTreeSet<FileHash>) -> Result<bool, Error> {
+        let Some(fetcher) = &self.machine.files.fetcher else { return Ok(false) };
+        let (newest, trouble) = fetcher.newest_manifest(self.id).await;
+        let Some(manifest) = newest else { return Err(Error::Exhausted(trouble)) };
+        let record = ShardRecord::decode(&manifest.body)?;
+        let is_older = Some(manifest.position) < self.machine.manifest_position();
+        if is_older || record.version.iter().any(|s| files.contains(&s.meta.file_hash)) {
+            return Ok(false);
+        }
+        let Manifest { position, membership, body, .. } = manifest;
+        let snapshot = Snapshot { position: Some(position), membership, manifest: body };
+        let prepared = self.machine.prepare(&snapshot).await;
+        prepared.map_err(|e| Error::Exhausted(with_causes(&e)))?;
+        let machine = Arc::clone(&self.machine);
+        let taking = async move {
+            let taken = blocking::run("taking a manifest", move || machine.take_manifest(snapshot));
+            taken.await.map_err(|e| Fatal { what: with_causes(&e), source: None })
+        };
+        self.group().go_back(taking).await.map_err(|e| self.group_error(e))?;
+        Ok(true)
     }
 
     /// Segments of the current version.

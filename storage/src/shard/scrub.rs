@@ -4,6 +4,7 @@
 //! what they have open, of which they believe nothing that does not match its hash. On a node of its own it stays, and
 //! what needs it fails by name. A file that could not be read for another reason counts as failed, never as sound.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::machine::ShardMachine;
 use crate::scan::OpenSegment;
 use crate::store::ShardId;
+use crate::version::FileHash;
 use crate::{blocking, with_causes};
 
 /// How the latest pass over a shard stands, for `system.scrub`.
@@ -88,36 +90,48 @@ pub(crate) async fn scrub(
     machine.scrubbed(|status| status.finished = Some(now()));
 }
 
-/// Looks at all segments at once, for a job that met damage. Returns whether something was mended.
-pub(crate) async fn mend(machine: &Arc<ShardMachine>) -> bool {
-    let repaired = machine.scrub_status().repaired;
-    let segments: Vec<Arc<OpenSegment>> = machine.live().files.values().cloned().collect();
+/// Looks at the inputs of a compaction at once, which met damage. Returns those that are damaged still.
+pub(crate) async fn mend(machine: &Arc<ShardMachine>, job: u64) -> BTreeSet<FileHash> {
+    let segments: Vec<Arc<OpenSegment>> = {
+        let live = machine.live();
+        let inputs = live.state.compactions.get(&job).map(|c| c.command.choice.inputs.clone());
+        let inputs = inputs.unwrap_or_default();
+        let named = inputs.iter().filter_map(|name| live.state.version.find(name));
+        named.filter_map(|segment| live.files.get(&segment.meta.file_hash).cloned()).collect()
+    };
+    let mut damaged = BTreeSet::new();
     for segment in segments {
-        check(machine, segment).await;
+        let hash = segment.live.meta.file_hash;
+        if !check(machine, segment).await {
+            damaged.insert(hash);
+        }
     }
-    machine.scrub_status().repaired > repaired
+    damaged
 }
 
-async fn check(machine: &Arc<ShardMachine>, segment: Arc<OpenSegment>) {
+/// Reads a file, and fetches it again if it is damaged. Returns whether it is sound now.
+async fn check(machine: &Arc<ShardMachine>, segment: Arc<OpenSegment>) -> bool {
     let reading = Arc::clone(&segment);
     let reading = move || Ok(reading.reader.verify());
     let read = blocking::run("reading a segment", reading).await;
     let (shard, name) = (machine.shard.0, segment.live.file_name());
     let damage = match read {
-        Ok(Ok(())) => return,
+        Ok(Ok(())) => return true,
         Ok(Err(e)) if e.kind() == quorate_segment::ErrorKind::Corrupt => e,
         Ok(Err(e)) => {
             tracing::error!("segment {name} of shard {shard} cannot be read: {}", with_causes(&e));
-            return machine.scrubbed(|status| status.failed += 1);
+            machine.scrubbed(|status| status.failed += 1);
+            return false;
         }
         Err(e) => {
             tracing::error!("reading segment {name} of shard {shard}: {e}");
-            return machine.scrubbed(|status| status.failed += 1);
+            machine.scrubbed(|status| status.failed += 1);
+            return false;
         }
     };
     machine.scrubbed(|status| status.damaged += 1);
     tracing::error!("segment {name} of shard {shard} is damaged: {}", with_causes(&damage));
-    let Some(fetcher) = &machine.files.fetcher else { return };
+    let Some(fetcher) = &machine.files.fetcher else { return false };
     let meta = Arc::clone(&segment.live.meta);
     let fetched = fetcher.fetch_again(machine.shard, &machine.files, &meta).await;
     let opening = Arc::clone(machine);
@@ -129,10 +143,14 @@ async fn check(machine: &Arc<ShardMachine>, segment: Arc<OpenSegment>) {
         Ok(()) => {
             machine.scrubbed(|status| status.repaired += 1);
             tracing::warn!("segment {name} of shard {shard} was fetched again and is sound");
+            true
         }
-        Err(e) => tracing::error!(
-            "segment {name} of shard {shard} is not repaired yet: {}",
-            with_causes(&e)
-        ),
+        Err(e) => {
+            tracing::error!(
+                "segment {name} of shard {shard} is not repaired yet: {}",
+                with_causes(&e)
+            );
+            false
+        }
     }
 }

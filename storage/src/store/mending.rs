@@ -26,7 +26,7 @@ use tokio::time::sleep;
 use super::ShardId;
 use super::starting::{ROUND, ROUNDS, Starting, TELL_ROUNDS, blocking};
 use crate::cluster::{Member, PeerReply, PeerRequest};
-use crate::manifest::{Manifest, ManifestStore, ShardRecord};
+use crate::manifest::{Manifest, ManifestStore, ShardRecord, newest_of};
 use crate::{Error, with_causes};
 
 /// How long a peer may take to answer.
@@ -215,32 +215,15 @@ impl Starting {
         group: GroupId,
         covers: Option<LogPosition>,
     ) -> Result<(), Error> {
-        let asked = PeerRequest::Manifest { group: group.0 };
-        let (mut newest, mut trouble) = (None::<Manifest>, Vec::new());
-        for (node, answer) in self.ask_others(&asked).await {
-            match answer {
-                Ok((PeerReply::Manifest { position, membership }, body)) => {
-                    if newest.as_ref().is_none_or(|manifest| manifest.position < position) {
-                        let membership = membership.into();
-                        let group = group.0;
-                        let manifest =
-                            Manifest { group, position, membership, previous: None, body };
-                        newest = Some(manifest);
-                    }
-                }
-                Ok((PeerReply::Refused(refusal), _)) => {
-                    trouble.push(format!("{}: {}", node.name, refusal.into_error(group)));
-                }
-                Ok((reply, _)) => trouble.push(format!("{} answered {reply:?}", node.name)),
-                Err(e) => trouble.push(format!("{}: {e}", node.name)),
-            }
-        }
+        let Some(peers) = self.peers() else {
+            return Err(Error::Corrupt("a node of its own has nobody to ask".to_owned()));
+        };
+        let (newest, trouble) = newest_of(&peers, &self.others(), group).await;
         let enough =
             |manifest: &Manifest| covers.is_none_or(|at| manifest.position.index >= at.index);
         let Some(manifest) = newest.filter(enough) else {
             return Err(Error::Corrupt(format!(
-                "no other node that answers has a manifest that reaches as far as this log; {}",
-                trouble.join("; ")
+                "no other node that answers has a manifest that reaches as far as this log; {trouble}"
             )));
         };
         if let Some(shard) = shard_of(group) {

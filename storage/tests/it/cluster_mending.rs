@@ -1,14 +1,15 @@
 //! What nodes of a cluster mend from each other, how they follow the network, and what becomes of a node that is removed.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use quorate_storage::catalog::TableOptions;
 use quorate_storage::scan::TimeRange;
-use quorate_storage::{ErrorKind, ReadLevel};
+use quorate_storage::{ErrorKind, ReadLevel, Store};
 use tokio::time::Instant;
 
-use crate::cluster::{Cluster, PATIENCE, segment_files};
+use crate::cluster::{Cluster, PATIENCE, id, segment_files};
 use crate::support::{DAY, cpu, create_cpu, expect, write};
 
 /// Segments of a node's log, oldest first.
@@ -287,4 +288,100 @@ async fn a_damaged_file_that_the_others_have_merged_away_is_not_needed() {
     assert_eq!(cluster.store(1).refusals(), Vec::<String>::new());
     cluster.converge(&expect(&all)).await;
     cluster.close().await;
+}
+
+/// A node that leads no shard, once there are leaders.
+async fn who_leads_no_shard(cluster: &Cluster) -> usize {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let status = cluster.store(0).status();
+        let leaders: Vec<_> = status.shards.iter().map(|shard| shard.group.leader).collect();
+        let idle = (0..3).find(|n| !leaders.contains(&Some(id(*n))));
+        if leaders.iter().all(Option::is_some)
+            && let Some(idle) = idle
+        {
+            return idle;
+        }
+        assert!(Instant::now() < deadline, "{leaders:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_replica_does_without_damaged_files_that_the_others_have_merged_away() {
+    let (cluster, mut all) = cluster_with_rows().await;
+    for round in 0..2 {
+        // Files of several blocks: what is read to open them is remembered.
+        let many = (0..30_000_i64).map(|n| ("before", 2 * n + round, (n * n % 7919) as f64));
+        let many: Vec<_> = many.collect();
+        write(cluster.store(0), &many).await.unwrap();
+        all.extend(many);
+        for n in 0..3 {
+            cluster.store(n).flush().await.unwrap();
+        }
+    }
+    for n in 0..3 {
+        cluster.store(n).compact().await.unwrap();
+    }
+    let victim = who_leads_no_shard(&cluster).await;
+    let pending = |store: &Store| {
+        let shards = store.status().shards;
+        shards.iter().map(|shard| shard.compactions_pending).sum::<u64>()
+    };
+    let names = |n: usize| -> BTreeSet<_> {
+        let files = segment_files(cluster.nodes[n].dir.path());
+        files.iter().filter_map(|file| file.file_name().map(ToOwned::to_owned)).collect()
+    };
+    let deadline = Instant::now() + PATIENCE;
+    // Without reading them: what was read may be remembered.
+    while !(0..3).all(|n| names(n) == names(0) && pending(cluster.store(n)) == 0) {
+        assert!(Instant::now() < deadline, "{victim} does not catch up");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let others: Vec<usize> = (0..3).filter(|n| *n != victim).collect();
+    // What is damaged there cannot be fetched while the others have it.
+    cluster.transport.cut_bulk(id(victim).0, true);
+    let damaged = segment_files(cluster.nodes[victim].dir.path());
+    assert!(!damaged.is_empty());
+    for file in &damaged {
+        let mut bytes = std::fs::read(file).unwrap();
+        bytes.iter_mut().step_by(16).for_each(|byte| *byte ^= 0x10);
+        std::fs::write(file, bytes).unwrap();
+    }
+    for _ in 0..3 {
+        for day in 0..3 {
+            let row = ("more", day * DAY + i64::try_from(all.len()).unwrap(), 1.0);
+            write(cluster.store(others[0]), &[row]).await.unwrap();
+            all.push(row);
+        }
+        for n in &others {
+            cluster.store(*n).flush().await.unwrap();
+            cluster.store(*n).compact().await.unwrap();
+        }
+    }
+    let held = names(others[0]);
+    let is_gone = |file: &PathBuf| file.file_name().is_some_and(|name| !held.contains(name));
+    assert!(damaged.iter().any(is_gone), "the others have merged nothing away");
+    let store = cluster.store(victim);
+    assert!(pending(store) > 0, "it has merged what it cannot read");
+
+    cluster.transport.cut_bulk(id(victim).0, false);
+    let deadline = Instant::now() + PATIENCE;
+    while pending(store) > 0 {
+        assert_eq!(store.refusals(), Vec::<String>::new());
+        assert!(Instant::now() < deadline, "it waits for what nobody has");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // What was not merged is found by reading it, and fetched.
+    let found = damaged_in_all(store).await;
+    write(store, &[("last", 1, 1.0)]).await.unwrap();
+    all.push(("last", 1, 1.0));
+    cluster.converge(&expect(&all)).await;
+    assert_eq!(damaged_in_all(store).await, found, "what it holds now is sound");
+    cluster.close().await;
+}
+
+/// Reads every file of a node. Returns how many were damaged since it started.
+async fn damaged_in_all(store: &Store) -> u64 {
+    store.scrub().await.iter().map(|shard| shard.damaged).sum()
 }
