@@ -23,7 +23,7 @@ pub(crate) struct Point {
     pub(crate) value: f64,
 }
 
-/// A writer's batches are numbered from 0.
+/// A writer's batches are numbered one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Batch {
     pub(crate) writer: u32,
@@ -135,7 +135,9 @@ impl History {
 
     pub(crate) fn begin(&self, writer: u32) -> Batch {
         let mut state = self.state();
-        let next = state.next.entry(writer).or_default();
+        // Writers begin with a slice of their own.
+        let first = i64::from(writer) % i64::try_from(SLICES).expect("few slices");
+        let next = state.next.entry(writer).or_insert(first);
         let number = *next;
         *next += 1;
         Batch { writer, number, size: self.batch_points }
