@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::error::DataFusionError;
+use datafusion::execution::FunctionRegistry as _;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
@@ -157,6 +159,26 @@ fn runtime_env(options: &EngineOptions, spill: PathBuf) -> Result<Arc<RuntimeEnv
         .build_arc()?)
 }
 
+/// The time zone of sessions that set none.
+pub(crate) const UTC: &str = "UTC";
+
+/// Gives a state a time zone, and its functions too: `now()` and `to_timestamp()` answer instants in it, which without
+/// a zone would be taken for wall times of another.
+pub(crate) fn set_time_zone(state: &mut SessionState, zone: &str) -> Result<(), DataFusionError> {
+    state.config_mut().options_mut().execution.time_zone = Some(zone.to_owned());
+    if zone == UTC {
+        return Ok(());
+    }
+    let config = Arc::clone(state.config_options());
+    let functions = state.scalar_functions().values();
+    let moved: Vec<_> =
+        functions.filter_map(|function| function.inner().with_updated_config(&config)).collect();
+    for function in moved {
+        state.register_udf(Arc::new(function))?;
+    }
+    Ok(())
+}
+
 fn template(partitions: usize, env: Arc<RuntimeEnv>) -> SessionState {
     let mut config = SessionConfig::new()
         .with_target_partitions(partitions)
@@ -164,6 +186,8 @@ fn template(partitions: usize, env: Arc<RuntimeEnv>) -> SessionState {
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema("main", "public");
     let options = config.options_mut();
+    // Functions that answer times take their zone from here when they are made.
+    options.execution.time_zone = Some(UTC.to_owned());
     // Errors of planning tell the place in the text.
     options.sql_parser.collect_spans = true;
     // Streams that come sorted by series and time are worth more than a shuffle.

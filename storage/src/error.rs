@@ -103,10 +103,16 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         use quorate_consensus::ErrorKind as Raft;
         match self {
-            Self::Catalog(CatalogRejection::NoDatabase(_) | CatalogRejection::NoTable(_))
+            Self::Catalog(
+                CatalogRejection::NoDatabase(_)
+                | CatalogRejection::NoTable(_)
+                | CatalogRejection::NoView(_),
+            )
             | Self::NoTable(_) => ErrorKind::NotFound,
             Self::Catalog(
-                CatalogRejection::DatabaseExists(_) | CatalogRejection::TableExists(_),
+                CatalogRejection::DatabaseExists(_)
+                | CatalogRejection::TableExists(_)
+                | CatalogRejection::ViewExists(_),
             )
             | Self::Stale { .. } => ErrorKind::Conflict,
             Self::Catalog(_) | Self::Invalid(_) | Self::KeyReused { .. } | Self::DataDir { .. } => {

@@ -6,9 +6,11 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider};
 use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::TableType;
 use quorate_storage::catalog::{Catalog, Database};
 
 use super::system::SystemTable;
+use super::view::view_table;
 use super::{ReadViews, StoredTable};
 use crate::{Engine, Setting};
 
@@ -19,6 +21,8 @@ pub(crate) struct Reads {
     pub(crate) views: Arc<ReadViews>,
     pub(crate) time_zone: Arc<str>,
     pub(crate) settings: Arc<Vec<Setting>>,
+    /// How many views the name that is looked up is within.
+    pub(crate) nested: u8,
 }
 
 impl Debug for Reads {
@@ -90,7 +94,7 @@ impl CatalogProvider for OneDatabase {
     }
 }
 
-/// The stored tables of a database.
+/// The stored tables and the views of a database.
 #[derive(Debug)]
 struct PublicSchema {
     catalog: Arc<Catalog>,
@@ -101,10 +105,22 @@ struct PublicSchema {
 #[async_trait]
 impl SchemaProvider for PublicSchema {
     fn table_names(&self) -> Vec<String> {
-        self.database.tables.keys().cloned().collect()
+        let views = self.catalog.views_of(self.database.id).map(|view| view.name.clone());
+        self.database.tables.keys().cloned().chain(views).collect()
+    }
+
+    async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
+        if self.database.tables.contains_key(name) {
+            return Ok(Some(TableType::Base));
+        }
+        Ok(self.catalog.view(&self.database.name, name).map(|_| TableType::View))
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        if let Some(view) = self.catalog.view(&self.database.name, name) {
+            let database = &self.database.name;
+            return Ok(Some(view_table(&self.catalog, &self.reads, database, view).await));
+        }
         let table = self.database.tables.get(name).and_then(|id| self.catalog.tables.get(id));
         Ok(table.map(|table| {
             let table = StoredTable::new(
@@ -118,6 +134,7 @@ impl SchemaProvider for PublicSchema {
 
     fn table_exist(&self, name: &str) -> bool {
         self.database.tables.contains_key(name)
+            || self.catalog.view(&self.database.name, name).is_some()
     }
 }
 

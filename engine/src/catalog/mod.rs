@@ -6,10 +6,12 @@ mod cluster;
 mod databases;
 mod system;
 mod table;
+mod view;
 mod views;
 
 pub(crate) use databases::{Reads, databases};
 pub(crate) use table::{StoredTable, is_stored, shown_schema};
+pub(crate) use view::broken_view;
 pub(crate) use views::ReadViews;
 
 #[cfg(test)]

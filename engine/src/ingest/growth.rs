@@ -88,7 +88,9 @@ pub(super) async fn grow(
                 return Ok(Growth::Changed(store.catalog()));
             }
             Err(quorate_storage::Error::Catalog(
-                why @ (CatalogRejection::Limit(_) | CatalogRejection::Invalid(_)),
+                why @ (CatalogRejection::Limit(_)
+                | CatalogRejection::Invalid(_)
+                | CatalogRejection::ViewExists(_)),
             )) => return Ok(Growth::Refused { table: needed.table, why }),
             Err(error) => return Err(error.into()),
         }

@@ -2,10 +2,11 @@
 
 use datafusion::sql::parser::{ResetStatement, Statement as FrontStatement};
 use datafusion::sql::sqlparser::ast::{
-    CreateTable, Delete, Expr, Ident, Insert, KillType, ObjectName, ObjectType, Set,
-    ShowCreateObject, ShowStatementFilter, ShowStatementFilterPosition, ShowStatementOptions,
-    Statement, Use, Value,
+    AlterTable, CreateTable, CreateView, Delete, Expr, Ident, Insert, KillType, ObjectName,
+    ObjectType, Set, ShowCreateObject, ShowStatementFilter, ShowStatementFilterPosition,
+    ShowStatementOptions, Statement, Update, Use, Value,
 };
+use datafusion::sql::sqlparser::{dialect::GenericDialect, parser::Parser};
 
 use super::cluster::ClusterChange;
 use super::names::{name_of, parts, single};
@@ -29,15 +30,23 @@ pub(crate) enum Action {
     DropTable { name: ObjectName, if_exists: bool },
     /// `INSERT`.
     Insert(Box<Insert>),
-    /// `DELETE`.
+    /// `DELETE`, `TRUNCATE`.
     Delete(Box<Delete>),
+    /// `UPDATE`.
+    Update(Box<Update>),
+    /// `ALTER TABLE`.
+    AlterTable(Box<AlterTable>),
+    /// `CREATE VIEW`.
+    CreateView(Box<CreateView>),
+    /// `DROP VIEW`.
+    DropView { name: ObjectName, if_exists: bool },
     /// `SHOW DATABASES`.
     ShowDatabases { filter: Option<NameFilter> },
     /// `SHOW TABLES`.
     ShowTables { database: Option<String>, filter: Option<NameFilter> },
     /// `SHOW COLUMNS`, `DESCRIBE`.
     ShowColumns { table: ObjectName, filter: Option<NameFilter> },
-    /// `SHOW CREATE TABLE`.
+    /// `SHOW CREATE TABLE`, `SHOW CREATE VIEW`.
     ShowCreateTable { table: ObjectName },
     /// `SHOW QUERIES`.
     ShowQueries,
@@ -78,12 +87,15 @@ impl Action {
             | Self::ShowCreateTable { .. }
             | Self::ShowQueries
             | Self::ShowSetting { .. } => StatementKind::Query,
-            Self::Insert(_) | Self::Delete(_) => StatementKind::Update,
+            Self::Insert(_) | Self::Delete(_) | Self::Update(_) => StatementKind::Update,
             Self::CreateTable(create) if create.query.is_some() => StatementKind::Update,
             Self::CreateDatabase { .. }
             | Self::DropDatabase { .. }
             | Self::CreateTable(_)
             | Self::DropTable { .. }
+            | Self::AlterTable(_)
+            | Self::CreateView(_)
+            | Self::DropView { .. }
             | Self::Use { .. }
             | Self::Set { .. }
             | Self::Reset { .. }
@@ -130,7 +142,7 @@ pub(crate) fn unsupported(what: &str) -> Error {
 }
 
 /// Refuses a statement that says more than what is carried out: clauses must not be dropped silently.
-fn only(text: &str, supported: &str) -> Result<(), Error> {
+pub(crate) fn only(text: &str, supported: &str) -> Result<(), Error> {
     if text == supported {
         return Ok(());
     }
@@ -186,12 +198,30 @@ fn of_sql(statement: Statement) -> Result<Action, Error> {
             only(&text, &format!("DROP DATABASE {exists}{name}"))?;
             return Ok(Action::DropDatabase { name: single(&name, "database")?, if_exists });
         }
+        Statement::Drop { object_type: ObjectType::View, names, if_exists, .. } => {
+            let name = one_name(names, "DROP VIEW")?;
+            let exists = if if_exists { "IF EXISTS " } else { "" };
+            only(&text, &format!("DROP VIEW {exists}{name}"))?;
+            return Ok(Action::DropView { name, if_exists });
+        }
         Statement::Drop { object_type, .. } => {
             return Err(unsupported(&format!("DROP {object_type}")));
         }
+        Statement::CreateView(view) => return Ok(Action::CreateView(Box::new(view))),
         Statement::CreateTable(create) => return Ok(Action::CreateTable(Box::new(create))),
         Statement::Insert(insert) => return Ok(Action::Insert(Box::new(insert))),
         Statement::Delete(delete) => return Ok(Action::Delete(Box::new(delete))),
+        Statement::Update(update) => return Ok(Action::Update(Box::new(update))),
+        Statement::AlterTable(alter) => return Ok(Action::AlterTable(Box::new(alter))),
+        Statement::Truncate(truncate) => {
+            let name = match truncate.table_names.as_slice() {
+                [one] => one.name.clone(),
+                _ => return Err(unsupported("TRUNCATE of several names at once")),
+            };
+            let table = if truncate.table { "TABLE " } else { "" };
+            only(&text, &format!("TRUNCATE {table}{name}"))?;
+            return delete_all(&name);
+        }
         Statement::ShowDatabases { show_options, .. }
         | Statement::ShowCatalogs { show_options, .. } => {
             let (place, filter) = show_options_of(show_options)?;
@@ -215,7 +245,10 @@ fn of_sql(statement: Statement) -> Result<Action, Error> {
         Statement::ExplainTable { table_name, .. } => {
             return Ok(Action::ShowColumns { table: table_name, filter: None });
         }
-        Statement::ShowCreate { obj_type: ShowCreateObject::Table, obj_name } => {
+        Statement::ShowCreate {
+            obj_type: ShowCreateObject::Table | ShowCreateObject::View,
+            obj_name,
+        } => {
             return Ok(Action::ShowCreateTable { table: obj_name });
         }
         Statement::ShowProcessList { .. } => return Ok(Action::ShowQueries),
@@ -247,24 +280,22 @@ fn of_sql(statement: Statement) -> Result<Action, Error> {
             | Use::SecondaryRoles(_)
             | Use::Default,
         ) => "USE of anything but a database",
-        Statement::Update(_) => "UPDATE (insert the row again with the new value)",
         Statement::Merge(_) => "MERGE",
-        Statement::Truncate(_) => "TRUNCATE (use DELETE FROM)",
         Statement::Copy { .. } | Statement::CopyIntoSnowflake { .. } => "COPY",
-        Statement::AlterTable(_) | Statement::RenameTable(_) => "ALTER TABLE",
+        Statement::RenameTable(_) => "RENAME TABLE (use ALTER TABLE … RENAME TO)",
         Statement::CreateSchema { .. } | Statement::AlterSchema(_) => {
             "CREATE SCHEMA (use CREATE DATABASE)"
         }
-        Statement::CreateView(_) | Statement::AlterView { .. } => "CREATE VIEW",
+        Statement::AlterView { .. } => "ALTER VIEW (use CREATE OR REPLACE VIEW)",
         Statement::CreateIndex(_) | Statement::AlterIndex { .. } => {
             "CREATE INDEX (series are indexed by their tags already)"
         }
         Statement::Prepare { .. } | Statement::Execute { .. } | Statement::Deallocate { .. } => {
             "PREPARE (clients prepare over Flight SQL)"
         }
-        Statement::ShowCreate { .. } => "SHOW CREATE of anything but a table",
+        Statement::ShowCreate { .. } => "SHOW CREATE of anything but a table or view",
         Statement::ShowSchemas { .. } => "SHOW SCHEMAS (use SHOW DATABASES)",
-        Statement::ShowViews { .. } => "SHOW VIEWS",
+        Statement::ShowViews { .. } => "SHOW VIEWS (SHOW TABLES lists them, too)",
         Statement::ShowStatus { .. } => "SHOW STATUS",
         Statement::ShowVariables { .. } => "SHOW VARIABLES (use SHOW ALL)",
         Statement::ShowCharset(_) => "SHOW CHARACTER SET",
@@ -348,6 +379,17 @@ fn of_sql(statement: Statement) -> Result<Action, Error> {
         Statement::Reset(_) => "RESET of everything (name one setting)",
     };
     Err(unsupported(name))
+}
+
+/// `TRUNCATE` is a delete without a predicate.
+fn delete_all(name: &ObjectName) -> Result<Action, Error> {
+    let parsed = Parser::new(&GenericDialect {})
+        .try_with_sql(&format!("DELETE FROM {name}"))
+        .and_then(|mut parser| parser.parse_statement());
+    match parsed {
+        Ok(Statement::Delete(delete)) => Ok(Action::Delete(Box::new(delete))),
+        _ => Err(Error::request(ErrorKind::Invalid, format!("{name} is not the name of a table"))),
+    }
 }
 
 fn one_name(names: Vec<ObjectName>, what: &str) -> Result<ObjectName, Error> {

@@ -13,7 +13,8 @@ use quorate_storage::catalog::{Catalog, Database, Table};
 
 use super::names::{TablePlace, no_database, no_table};
 use crate::catalog::{ReadViews, Reads, databases};
-use crate::{Engine, Error, Session, SessionOptions};
+use crate::engine::set_time_zone;
+use crate::{Engine, Error, ErrorKind, Session, SessionOptions};
 
 /// What one statement works with.
 pub(crate) struct StatementContext {
@@ -48,12 +49,13 @@ impl StatementContext {
             views: Arc::clone(&views),
             time_zone: Arc::clone(&zone),
             settings: Arc::new(super::settings::list(engine, &options)),
+            nested: 0,
         };
         let mut state = engine.template().clone();
         state.register_catalog_list(databases(Arc::clone(&catalog), reads));
         let config = state.config_mut().options_mut();
         super::current_database(&options).clone_into(&mut config.catalog.default_catalog);
-        config.execution.time_zone = Some(zone.to_string());
+        set_time_zone(&mut state, &zone)?;
         state.mark_start_execution();
         if let Some(now) = now {
             let now = DateTime::from_timestamp_nanos(now);
@@ -78,6 +80,10 @@ impl StatementContext {
     pub(crate) fn table(&self, place: &TablePlace) -> Result<&Arc<Table>, Error> {
         let database = self.database(&place.database)?;
         self.catalog.table(&place.database, &place.table).ok_or_else(|| {
+            if self.catalog.view(&place.database, &place.table).is_some() {
+                let message = format!("{:?} is a view, not a table", place.table);
+                return Error::request(ErrorKind::Invalid, message);
+            }
             no_table(&place.database, &place.table, database.tables.keys().map(String::as_str))
         })
     }

@@ -240,7 +240,7 @@ fn column_key(column: &ColumnDef, name: &str, field: FieldType) -> Result<bool, 
 }
 
 /// Type of a field; narrow types widen, as they do on write.
-fn field_type(name: &str, data_type: &DataType) -> Result<FieldType, Error> {
+pub(super) fn field_type(name: &str, data_type: &DataType) -> Result<FieldType, Error> {
     Ok(match data_type {
         DataType::Timestamp(..)
         | DataType::TimestampNtz(_)
@@ -318,6 +318,12 @@ pub(super) fn options_of(options: &CreateTableOptions) -> Result<TableOptions, E
             return Err(unsupported("a table option without WITH (…)"));
         }
     };
+    change_options(&mut table, list)?;
+    Ok(table)
+}
+
+/// Takes over what the options say.
+pub(super) fn change_options(table: &mut TableOptions, list: &[SqlOption]) -> Result<(), Error> {
     let mut seen: Vec<String> = Vec::new();
     for option in list {
         let SqlOption::KeyValue { key, value } = option else {
@@ -346,7 +352,7 @@ pub(super) fn options_of(options: &CreateTableOptions) -> Result<TableOptions, E
         }
         seen.push(name);
     }
-    Ok(table)
+    Ok(())
 }
 
 fn option_name(key: &Ident) -> String {

@@ -10,6 +10,7 @@
 //! checked to be a pure read reaches it.
 
 mod action;
+mod alter;
 mod cast;
 mod cluster;
 mod context;
@@ -25,7 +26,9 @@ mod query;
 mod run;
 mod settings;
 mod show;
+mod update;
 mod values;
+mod view;
 
 pub(crate) use context::StatementContext;
 pub(crate) use duration::format_duration;

@@ -18,7 +18,7 @@ use quorate_storage::TableId;
 use super::StatementContext;
 use super::names::{no_database, no_table, quote};
 use super::parameters::{ParameterRow, bind};
-use crate::catalog::is_stored;
+use crate::catalog::{broken_view, is_stored};
 use crate::exec::{QueryTicket, stream_plan};
 use crate::{Error, ErrorKind, Outcome, QueryStream, Session};
 
@@ -105,7 +105,10 @@ pub(super) async fn logical(
     let plan = match context.state.statement_to_plan(statement.clone()).await {
         Ok(plan) => plan,
         Err(e) => {
-            return Err(missing_table(context, statement).unwrap_or_else(|| planning_error(e)));
+            if let Some(missing) = missing_table(context, statement) {
+                return Err(missing);
+            }
+            return Err(broken(context, statement).await.unwrap_or_else(|| planning_error(e)));
         }
     };
     SQLOptions::new()
@@ -114,6 +117,7 @@ pub(super) async fn logical(
         .with_allow_statements(false)
         .verify_plan(&plan)
         .map_err(|e| Error::request(ErrorKind::Unsupported, e.strip_backtrace()))?;
+    check_views(&plan)?;
     context.views.share(scanned_twice(&plan)?);
     Ok(plan)
 }
@@ -126,6 +130,40 @@ fn planning_error(error: DataFusionError) -> Error {
         Some((line, column)) => error.at(line, column),
         None => error,
     }
+}
+
+fn broken_error(why: &str) -> Error {
+    Error::request(ErrorKind::Invalid, why.to_owned())
+}
+
+/// Refuses a plan that reads a view which cannot be planned itself.
+fn check_views(plan: &LogicalPlan) -> Result<(), Error> {
+    let mut why = None;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(source) = scan.source.downcast_ref::<DefaultTableSource>()
+            && let Some(broken) = broken_view(source.table_provider.as_ref())
+        {
+            why = Some(broken.to_owned());
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    why.map_or(Ok(()), |why| Err(broken_error(&why)))
+}
+
+/// A clearer error where the plan failed because a view that it reads cannot be planned.
+async fn broken(context: &StatementContext, statement: &FrontStatement) -> Option<Error> {
+    for reference in context.state.resolve_table_references(statement).ok()? {
+        let name = reference.table().to_owned();
+        let Ok(schema) = context.state.schema_for_ref(reference) else { continue };
+        if let Ok(Some(table)) = schema.table(&name).await
+            && let Some(why) = broken_view(table.as_ref())
+        {
+            return Some(broken_error(why));
+        }
+    }
+    None
 }
 
 /// A clearer error where the plan failed for want of a table.
@@ -146,7 +184,8 @@ fn missing(context: &StatementContext, reference: TableReference) -> Option<Erro
     };
     match &*place.schema {
         "public" => {
-            let known = database.tables.contains_key(&*place.table);
+            let known = database.tables.contains_key(&*place.table)
+                || context.catalog.view(&place.catalog, &place.table).is_some();
             let tables = database.tables.keys().map(String::as_str);
             (!known).then(|| no_table(&database.name, &place.table, tables))
         }
@@ -187,7 +226,7 @@ fn scanned_twice(plan: &LogicalPlan) -> Result<BTreeSet<TableId>, Error> {
 pub(super) fn parameter_types(plan: &LogicalPlan) -> Result<BTreeMap<String, DataType>, Error> {
     let mut types = BTreeMap::new();
     for (id, data_type) in plan.get_parameter_types()? {
-        if let Some(data_type) = data_type {
+        if let Some(data_type) = data_type.filter(|known| *known != DataType::Null) {
             types.insert(id, data_type);
         }
     }

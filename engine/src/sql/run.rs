@@ -10,7 +10,9 @@ use quorate_storage::catalog::CatalogCommand;
 use super::action::Action;
 use super::parameters::Parameters;
 use super::parse::{Parsed, parse};
-use super::{StatementContext, cluster, create, delete, insert, query, settings, show};
+use super::{
+    StatementContext, alter, cluster, create, delete, insert, query, settings, show, update, view,
+};
 use crate::{Error, ErrorKind, Outcome, QueryId, Session, StatementKind, StatementPlan};
 
 /// How often a statement is planned anew because the catalog moved under it.
@@ -37,6 +39,9 @@ pub(crate) async fn plan(session: &Session, sql: &str) -> Result<StatementPlan, 
             Action::Delete(delete) => {
                 (count_schema(), delete::parameter_types(&context, delete).await?)
             }
+            Action::Update(update) => {
+                (count_schema(), update::parameter_types(&context, update, &parameters).await?)
+            }
             Action::ShowDatabases { .. }
             | Action::ShowTables { .. }
             | Action::ShowColumns { .. }
@@ -47,6 +52,9 @@ pub(crate) async fn plan(session: &Session, sql: &str) -> Result<StatementPlan, 
             | Action::DropDatabase { .. }
             | Action::CreateTable(_)
             | Action::DropTable { .. }
+            | Action::AlterTable(_)
+            | Action::CreateView(_)
+            | Action::DropView { .. }
             | Action::Use { .. }
             | Action::Set { .. }
             | Action::Reset { .. }
@@ -79,7 +87,10 @@ pub(crate) async fn execute(
         }
         Action::Insert(insert) => return insert::run(session, sql, insert, parameters).await,
         Action::Delete(delete) => return delete::run(session, sql, &delete, &parameters).await,
+        Action::Update(update) => return update::run(session, sql, &update, parameters).await,
         Action::CreateTable(create) => return create::run(session, sql, &create).await,
+        Action::CreateView(view) => return retry_stale(|| view::create(session, &view)).await,
+        Action::AlterTable(alter) => return alter::run(session, &alter).await,
         Action::Use { .. } | Action::Set { .. } | Action::Reset { .. } => {
             return set(session, action).await;
         }
@@ -87,7 +98,10 @@ pub(crate) async fn execute(
         Action::Checkpoint => session.engine().store().flush().await?,
         Action::Vacuum => session.engine().store().compact().await?,
         Action::Cluster(change) => cluster::run(session, &change).await?,
-        Action::CreateDatabase { .. } | Action::DropDatabase { .. } | Action::DropTable { .. } => {
+        Action::CreateDatabase { .. }
+        | Action::DropDatabase { .. }
+        | Action::DropTable { .. }
+        | Action::DropView { .. } => {
             let command = command_of(session, action).await?;
             session.engine().store().change_catalog(command).await?;
         }
@@ -170,6 +184,10 @@ async fn command_of(session: &Session, action: Action) -> Result<CatalogCommand,
                 context.table(&place)?;
             }
             Ok(CatalogCommand::DropTable { database: place.database, name: place.table, if_exists })
+        }
+        Action::DropView { name, if_exists } => {
+            let place = super::names::stored_table(&name, current)?;
+            Ok(CatalogCommand::DropView { database: place.database, name: place.table, if_exists })
         }
         other => Err(Error::request(
             ErrorKind::Internal,

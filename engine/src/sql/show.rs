@@ -46,6 +46,10 @@ fn columns(action: &Action) -> &'static [&'static str] {
         | Action::DropTable { .. }
         | Action::Insert(_)
         | Action::Delete(_)
+        | Action::Update(_)
+        | Action::AlterTable(_)
+        | Action::CreateView(_)
+        | Action::DropView { .. }
         | Action::Use { .. }
         | Action::Set { .. }
         | Action::Reset { .. }
@@ -121,13 +125,17 @@ fn databases(context: &StatementContext) -> Vec<Vec<String>> {
 
 fn tables(context: &StatementContext, database: Option<&str>) -> Result<Vec<Vec<String>>, Error> {
     let database = context.database(database.unwrap_or(context.database_name()))?;
-    let row = |table: &String| {
-        vec![database.name.clone(), "public".to_owned(), table.clone(), "BASE TABLE".to_owned()]
+    let tables = database.tables.keys().map(|table| (table, "BASE TABLE"));
+    let views = context.catalog.views_of(database.id).map(|view| (&view.name, "VIEW"));
+    let mut all: Vec<(&String, &str)> = tables.chain(views).collect();
+    all.sort_unstable();
+    let row = |(name, kind): (&String, &str)| {
+        vec![database.name.clone(), "public".to_owned(), name.clone(), kind.to_owned()]
     };
-    Ok(database.tables.keys().map(row).collect())
+    Ok(all.into_iter().map(row).collect())
 }
 
-/// Columns of a stored table by their roles; of a system table by their types.
+/// Columns of a stored table by their roles; of a system table and of a view by their types.
 async fn describe(
     context: &StatementContext,
     name: &ObjectName,
@@ -138,6 +146,9 @@ async fn describe(
         return describe_system(context, &names).await;
     }
     let place = stored_table(name, context.database_name())?;
+    if context.catalog.view(&place.database, &place.table).is_some() {
+        return describe_system(context, &[place.database, "public".to_owned(), place.table]).await;
+    }
     let table = context.table(&place)?;
     let row = |column: &Column| {
         let (data_type, kind) = sql_type(column.kind);
@@ -192,6 +203,10 @@ fn sql_type(kind: ColumnKind) -> (&'static str, &'static str) {
 
 fn create_table(context: &StatementContext, name: &ObjectName) -> Result<Vec<Vec<String>>, Error> {
     let place = stored_table(name, context.database_name())?;
+    if let Some(view) = context.catalog.view(&place.database, &place.table) {
+        let text = format!("CREATE VIEW {} AS {}", quote(&view.name), view.query);
+        return Ok(vec![vec![view.name.clone(), text]]);
+    }
     let table = context.table(&place)?;
     Ok(vec![vec![table.name.clone(), definition(table)]])
 }

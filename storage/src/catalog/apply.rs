@@ -19,10 +19,10 @@ use super::limits::{
 };
 use super::{
     Catalog, CatalogCommand, CatalogRejection, CatalogReply, Column, ColumnDefinition, Database,
-    DatabaseId, Table, TableChange, TableOptions,
+    DatabaseId, Table, TableChange, TableOptions, View,
 };
 
-type Outcome = Result<CatalogReply, CatalogRejection>;
+pub(super) type Outcome = Result<CatalogReply, CatalogRejection>;
 
 /// What `CREATE TABLE` asks for.
 struct NewTable {
@@ -58,6 +58,12 @@ impl Catalog {
             CatalogCommand::AlterTable { table, change } => self.alter_table(index, table, change),
             CatalogCommand::DropTable { database, name, if_exists } => {
                 self.drop_table(&database, &name, if_exists)
+            }
+            CatalogCommand::CreateView { database, name, query, existing } => {
+                self.create_view(&database, View { name, query }, existing)
+            }
+            CatalogCommand::DropView { database, name, if_exists } => {
+                self.drop_view(&database, &name, if_exists)
             }
         };
         match outcome {
@@ -103,6 +109,7 @@ impl Catalog {
             self.dropped.insert(*table);
         }
         self.databases.remove(&database.id);
+        self.views.retain(|(of, _), _| *of != database.id);
         Ok(CatalogReply::Changed { database: Some(database.id), table: None })
     }
 
@@ -120,6 +127,7 @@ impl Catalog {
                 Ok(CatalogReply::Unchanged { database: Some(database.id), table: Some(id) })
             };
         }
+        self.check_no_view(database.id, &new.name)?;
         check_name("table", &new.name)?;
         check_columns(&new.columns)?;
         check_options(&new.options)?;
@@ -152,6 +160,11 @@ impl Catalog {
         match change {
             TableChange::AddColumns(columns) => self.add_columns(index, table, columns),
             TableChange::SetOptions(options) => self.set_options(index, table, options),
+            TableChange::Rename(name) => self.rename_table(index, table, name),
+            TableChange::RenameColumn { column, name } => {
+                self.rename_column(index, table, column, name)
+            }
+            TableChange::DropColumn(column) => self.drop_column(index, table, column),
         }
     }
 
@@ -243,11 +256,11 @@ impl Catalog {
         Ok(CatalogReply::Changed { database: Some(found.id), table: Some(id) })
     }
 
-    fn known_table(&self, id: TableId) -> Result<&Arc<Table>, CatalogRejection> {
+    pub(super) fn known_table(&self, id: TableId) -> Result<&Arc<Table>, CatalogRejection> {
         self.tables.get(&id).ok_or_else(|| CatalogRejection::NoTable(format!("#{}", id.0)))
     }
 
-    fn table_mut(&mut self, id: TableId) -> &mut Table {
+    pub(super) fn table_mut(&mut self, id: TableId) -> &mut Table {
         Arc::make_mut(self.tables.get_mut(&id).expect("checked by the caller"))
     }
 

@@ -3,6 +3,7 @@
 use quorate_segment::FieldType;
 
 use super::*;
+use crate::catalog::ExistingView;
 use crate::catalog::limits::{COLUMNS_PER_TABLE_MAX, NAME_BYTES_MAX, TAGS_PER_TABLE_MAX};
 
 const DOUBLE: ColumnKind = ColumnKind::Field(FieldType::Float64);
@@ -203,4 +204,102 @@ fn options_are_checked_and_routing_options_are_fixed_once_made() {
     ] {
         assert!(matches!(rejection(set(&mut catalog, bad)), CatalogRejection::Invalid(_)));
     }
+}
+
+fn alter(table: TableId, change: TableChange) -> CatalogCommand {
+    CatalogCommand::AlterTable { table, change }
+}
+
+fn changed(reply: &CatalogReply) -> TableId {
+    match reply {
+        CatalogReply::Changed { table: Some(table), .. } => *table,
+        other => panic!("changed no table: {other:?}"),
+    }
+}
+
+#[test]
+fn names_change_and_repeated_commands_change_nothing() {
+    let mut catalog = with_main();
+    let cpu_id = changed(&catalog.apply(2, create("cpu", &cpu())));
+    catalog.apply(3, create("mem", &cpu()));
+    let usage = catalog.table("main", "cpu").unwrap().column("usage").unwrap().id;
+    let rename =
+        alter(cpu_id, TableChange::RenameColumn { column: usage, name: "load".to_owned() });
+    changed(&catalog.apply(4, rename.clone()));
+    assert!(matches!(catalog.apply(5, rename), CatalogReply::Unchanged { .. }));
+    assert_eq!(catalog.table("main", "cpu").unwrap().column("load").unwrap().id, usage);
+    assert_eq!(catalog.tables[&cpu_id].changed_at, 4);
+    let taken = alter(cpu_id, TableChange::RenameColumn { column: usage, name: "host".to_owned() });
+    assert!(rejection(catalog.apply(6, taken)).to_string().contains("already"));
+
+    let rename = alter(cpu_id, TableChange::Rename("processors".to_owned()));
+    changed(&catalog.apply(7, rename.clone()));
+    assert!(matches!(catalog.apply(8, rename), CatalogReply::Unchanged { .. }));
+    assert!(catalog.table("main", "cpu").is_none());
+    assert_eq!(catalog.table("main", "processors").unwrap().id, cpu_id);
+    let taken = alter(cpu_id, TableChange::Rename("mem".to_owned()));
+    assert_eq!(rejection(catalog.apply(9, taken)), CatalogRejection::TableExists("mem".to_owned()));
+    // The old name is free.
+    assert_ne!(changed(&catalog.apply(10, create("cpu", &cpu()))), cpu_id);
+}
+
+#[test]
+fn a_dropped_column_does_not_come_back_under_its_name() {
+    let mut catalog = with_main();
+    let id = changed(&catalog.apply(2, create("cpu", &cpu())));
+    let column = |catalog: &Catalog, name: &str| catalog.tables[&id].column(name).map(|c| c.id);
+    let usage = column(&catalog, "usage").unwrap();
+    let drop = alter(id, TableChange::DropColumn(usage));
+    changed(&catalog.apply(3, drop.clone()));
+    assert!(matches!(catalog.apply(4, drop), CatalogReply::Unchanged { .. }));
+    changed(&catalog.apply(5, extend("cpu", &[("time", ColumnKind::Time), ("usage", INT)])));
+    assert!(column(&catalog, "usage").unwrap() > usage);
+    for (name, why) in [("host", "is a tag"), ("time", "is the time")] {
+        let drop = alter(id, TableChange::DropColumn(column(&catalog, name).unwrap()));
+        assert!(rejection(catalog.apply(6, drop)).to_string().contains(why), "{name}");
+    }
+}
+
+fn view(name: &str, query: &str, existing: ExistingView) -> CatalogCommand {
+    let [database, name, query] = ["main", name, query].map(str::to_owned);
+    CatalogCommand::CreateView { database, name, query, existing }
+}
+
+#[test]
+fn views_share_names_with_tables_and_go_with_their_database() {
+    use ExistingView::{Keep, Refuse, Replace};
+    let mut catalog = with_main();
+    let cpu_id = changed(&catalog.apply(2, create("cpu", &cpu())));
+    catalog.apply(3, view("v", "SELECT 1", Refuse));
+    let query = |catalog: &Catalog| catalog.view("main", "v").map(|view| view.query.clone());
+    assert_eq!(query(&catalog).as_deref(), Some("SELECT 1"));
+    let again = rejection(catalog.apply(4, view("v", "SELECT 2", Refuse)));
+    assert_eq!(again, CatalogRejection::ViewExists("v".to_owned()));
+    catalog.apply(5, view("v", "SELECT 2", Keep));
+    assert_eq!(query(&catalog).as_deref(), Some("SELECT 1"));
+    catalog.apply(6, view("v", "SELECT 3", Replace));
+    assert_eq!((query(&catalog).as_deref(), catalog.index), (Some("SELECT 3"), 6));
+    let same = catalog.apply(7, view("v", "SELECT 3", Replace));
+    assert!(matches!(same, CatalogReply::Unchanged { .. }));
+
+    let taken = CatalogRejection::ViewExists("v".to_owned());
+    assert_eq!(rejection(catalog.apply(8, create("v", &cpu()))), taken);
+    let rename = alter(cpu_id, TableChange::Rename("v".to_owned()));
+    assert_eq!(rejection(catalog.apply(9, rename)), taken);
+    let table = rejection(catalog.apply(10, view("cpu", "SELECT 1", Replace)));
+    assert_eq!(table, CatalogRejection::TableExists("cpu".to_owned()));
+
+    let drop = |if_exists| CatalogCommand::DropView {
+        database: "main".to_owned(),
+        name: "v".to_owned(),
+        if_exists,
+    };
+    assert!(matches!(catalog.apply(11, drop(false)), CatalogReply::Changed { .. }));
+    let missing = CatalogRejection::NoView("v".to_owned());
+    assert_eq!(rejection(catalog.apply(12, drop(false))), missing);
+    assert!(matches!(catalog.apply(13, drop(true)), CatalogReply::Unchanged { .. }));
+    catalog.apply(14, view("w", "SELECT 1", Refuse));
+    let gone = CatalogCommand::DropDatabase { name: "main".to_owned(), if_exists: false };
+    catalog.apply(15, gone);
+    assert!(catalog.views.is_empty());
 }

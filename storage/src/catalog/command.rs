@@ -1,6 +1,6 @@
 //! Commands of the metadata group that change the catalog, and their replies.
 
-use quorate_segment::{ColumnKind, TableId};
+use quorate_segment::{ColumnId, ColumnKind, TableId};
 use serde::{Deserialize, Serialize};
 
 use super::{DatabaseId, TableOptions};
@@ -22,6 +22,28 @@ pub enum TableChange {
     AddColumns(Vec<ColumnDefinition>),
     /// Sets the options.
     SetOptions(TableOptions),
+    /// Gives the table another name within its database.
+    Rename(String),
+    /// Gives a column another name.
+    RenameColumn {
+        /// Which.
+        column: ColumnId,
+        /// Its name from now on.
+        name: String,
+    },
+    /// Drops a field. Its id is never given again: a column of its name that comes later is another one.
+    DropColumn(ColumnId),
+}
+
+/// What becomes of a view that is there when one of its name is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ExistingView {
+    /// It stays, and the command is refused.
+    Refuse,
+    /// It stays, which is fine.
+    Keep,
+    /// It goes.
+    Replace,
 }
 
 /// A command. Names are case-sensitive; all commands may be repeated.
@@ -72,6 +94,26 @@ pub enum CatalogCommand {
         /// Whether a missing one is fine.
         if_exists: bool,
     },
+    /// Makes a view.
+    CreateView {
+        /// Database.
+        database: String,
+        /// Name.
+        name: String,
+        /// Its query, which was planned.
+        query: String,
+        /// What becomes of one that is there.
+        existing: ExistingView,
+    },
+    /// Drops a view.
+    DropView {
+        /// Database.
+        database: String,
+        /// Name.
+        name: String,
+        /// Whether a missing one is fine.
+        if_exists: bool,
+    },
 }
 
 /// Why a command was refused. All replicas agree on it.
@@ -107,6 +149,12 @@ pub enum CatalogRejection {
     /// A definition that makes no table, such as one without a time column.
     #[error("{0}")]
     Invalid(String),
+    /// No such view.
+    #[error("view {0:?} does not exist")]
+    NoView(String),
+    /// There already.
+    #[error("view {0:?} already exists")]
+    ViewExists(String),
 }
 
 /// What a command did.

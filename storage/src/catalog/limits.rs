@@ -14,6 +14,8 @@ pub const TABLES_PER_DATABASE_MAX: usize = 100_000;
 pub const COLUMNS_PER_TABLE_MAX: usize = 4_096;
 /// Tags of a table.
 pub const TAGS_PER_TABLE_MAX: usize = 64;
+/// Bytes of a view's query.
+pub const VIEW_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a name.
 pub const NAME_BYTES_MAX: usize = 255;
 /// Tokens that the series of one time slice may spread over.

@@ -1,9 +1,14 @@
 //! The catalog: databases, tables and columns, by identity. State of the metadata group.
 
+mod alter;
 mod apply;
 mod command;
 pub mod limits;
 mod state;
+mod view;
 
-pub use command::{CatalogCommand, CatalogRejection, CatalogReply, ColumnDefinition, TableChange};
-pub use state::{Catalog, Column, Database, DatabaseId, Table, TableOptions};
+pub use command::{
+    CatalogCommand, CatalogRejection, CatalogReply, ColumnDefinition, ExistingView, TableChange,
+};
+pub(crate) use state::CatalogWithoutViews;
+pub use state::{Catalog, Column, Database, DatabaseId, Table, TableOptions, View};

@@ -23,6 +23,34 @@ pub struct Catalog {
     pub dropped: std::collections::BTreeSet<TableId>,
     /// The next database's and table's id.
     pub id_next: u64,
+    /// Views by database and name. They share their names with tables.
+    pub views: BTreeMap<(DatabaseId, String), Arc<View>>,
+}
+
+/// A query under a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    /// Name.
+    pub name: String,
+    /// The query's text. Names in it are looked up from the view's database.
+    pub query: String,
+}
+
+/// [`Catalog`] as it was kept before there were views.
+#[derive(Debug, Deserialize)]
+pub(crate) struct CatalogWithoutViews {
+    index: u64,
+    databases: BTreeMap<DatabaseId, Arc<Database>>,
+    tables: BTreeMap<TableId, Arc<Table>>,
+    dropped: std::collections::BTreeSet<TableId>,
+    id_next: u64,
+}
+
+impl From<CatalogWithoutViews> for Catalog {
+    fn from(old: CatalogWithoutViews) -> Self {
+        let CatalogWithoutViews { index, databases, tables, dropped, id_next } = old;
+        Self { index, databases, tables, dropped, id_next, views: BTreeMap::new() }
+    }
 }
 
 /// A database.
@@ -91,6 +119,15 @@ impl Catalog {
     /// A table by names.
     pub fn table(&self, database: &str, table: &str) -> Option<&Arc<Table>> {
         self.tables.get(self.database(database)?.tables.get(table)?)
+    }
+    /// A view by names.
+    pub fn view(&self, database: &str, view: &str) -> Option<&Arc<View>> {
+        self.views.get(&(self.database(database)?.id, view.to_owned()))
+    }
+    /// The views of a database, by name.
+    pub fn views_of(&self, database: DatabaseId) -> impl Iterator<Item = &Arc<View>> {
+        let of = move |((id, _), _): &(&(DatabaseId, String), &Arc<View>)| *id == database;
+        self.views.iter().filter(of).map(|(_, view)| view)
     }
 }
 

@@ -12,7 +12,7 @@ use quorate_consensus::{Applied, Fatal, Snapshot, StateMachine};
 use serde::{Deserialize, Serialize};
 
 use super::{Member, Routing};
-use crate::catalog::{Catalog, CatalogCommand, CatalogReply};
+use crate::catalog::{Catalog, CatalogCommand, CatalogReply, CatalogWithoutViews};
 use crate::manifest::{Manifest, ManifestStore};
 use crate::shard::Remedy;
 use crate::store::ShardId;
@@ -20,8 +20,9 @@ use crate::{ColumnId, Error, LogPosition, TableId};
 
 /// Version of the encoding of commands; the first byte.
 const META_VERSION: u8 = 1;
-/// Version of the encoding of the state; version 1 had no nodes.
-const STATE_VERSION: u8 = 2;
+/// Version of the encoding of the state; version 1 had no nodes, version 2 no views.
+const STATE_VERSION: u8 = 3;
+const STATE_WITHOUT_VIEWS: u8 = 2;
 
 /// What an entry of the metadata group asks for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -108,10 +109,19 @@ pub(crate) struct MetaState {
     pub(crate) nodes: Arc<BTreeMap<u64, NodeRecord>>,
 }
 
+/// [`MetaState`] as version 2 kept it.
+#[derive(Deserialize)]
+struct StateV2 {
+    catalog: CatalogWithoutViews,
+    routing: Arc<Routing>,
+    cluster_key: Option<[u8; 32]>,
+    nodes: Arc<BTreeMap<u64, NodeRecord>>,
+}
+
 /// [`MetaState`] as version 1 kept it.
 #[derive(Deserialize)]
 struct StateV1 {
-    catalog: Arc<Catalog>,
+    catalog: CatalogWithoutViews,
     routing: Arc<Routing>,
     cluster_key: Option<[u8; 32]>,
 }
@@ -120,9 +130,15 @@ struct StateV1 {
 fn decode_state(bytes: &[u8]) -> Result<MetaState, String> {
     match bytes.split_first() {
         Some((&STATE_VERSION, body)) => postcard::from_bytes(body).map_err(|e| e.to_string()),
+        Some((&STATE_WITHOUT_VIEWS, body)) => {
+            let StateV2 { catalog, routing, cluster_key, nodes } =
+                postcard::from_bytes(body).map_err(|e| e.to_string())?;
+            Ok(MetaState { catalog: Arc::new(catalog.into()), routing, cluster_key, nodes })
+        }
         Some((&META_VERSION, body)) => {
             let StateV1 { catalog, routing, cluster_key } =
                 postcard::from_bytes(body).map_err(|e| e.to_string())?;
+            let catalog = Arc::new(catalog.into());
             Ok(MetaState { catalog, routing, cluster_key, nodes: Arc::default() })
         }
         Some((version, _)) => Err(format!("version {version} is newer than {STATE_VERSION}")),

@@ -112,3 +112,17 @@ async fn a_restart_goes_on_from_the_newest_readable_manifest() {
     assert!(fallen_back.state().catalog.table("main", "b").is_none());
     assert!(machine(&disk, two).is_err(), "the log does not reach back that far");
 }
+
+#[test]
+fn a_state_from_before_there_were_views_is_read() {
+    let mut state = MetaState::default();
+    state.apply(0, bootstrap(2));
+    state.apply(1, create("a"));
+    let Catalog { index, databases, tables, dropped, id_next, views } = &*state.catalog;
+    assert!(views.is_empty());
+    let catalog = (index, databases, tables, dropped, id_next);
+    let old = (catalog, &state.routing, &state.cluster_key, &state.nodes);
+    let bytes = postcard::to_extend(&old, vec![STATE_WITHOUT_VIEWS]).unwrap();
+    assert_eq!(decode_state(&bytes), Ok(state));
+    assert!(decode_state(&[STATE_VERSION + 1]).unwrap_err().contains("newer"));
+}

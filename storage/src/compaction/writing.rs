@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use quorate_segment::{
-    ColumnKind, ColumnSpec, Compression, RowSchema, SegmentMeta, SegmentWriter, WriterSpec,
+    ColumnId, ColumnKind, ColumnSpec, Compression, RowSchema, SegmentMeta, SegmentWriter,
+    WriterSpec,
 };
 use quorate_wal::Disk;
 
@@ -201,9 +202,15 @@ fn union_schema(segments: &[Arc<OpenSegment>]) -> RowSchema {
     let union = |of: fn(&RowSchema) -> &Vec<ColumnSpec>| {
         let mut all: Vec<ColumnSpec> = Vec::new();
         for column in newest_first().flat_map(of) {
-            if !all.iter().any(|other| other.id == column.id) {
-                all.push(column.clone());
+            if all.iter().any(|other| other.id == column.id) {
+                continue;
             }
+            let mut column = column.clone();
+            // A column was dropped, and another one has its name now.
+            if all.iter().any(|other| other.name == column.name) {
+                column.name = unnamed(column.id);
+            }
+            all.push(column);
         }
         all.sort_by_key(|column| column.id);
         all
@@ -216,11 +223,16 @@ fn union_schema(segments: &[Arc<OpenSegment>]) -> RowSchema {
     }
 }
 
+/// The name in files of a column that has none any more.
+fn unnamed(id: ColumnId) -> String {
+    format!("column_{}", id.0)
+}
+
 /// The fields of a layout with the names of a schema. A field that the schema lacks is kept under its id.
 fn named_fields(layout: &Layout, names: &[ColumnSpec]) -> Vec<ColumnSpec> {
     let named = layout.iter().map(|(id, kind)| {
         let name = names.iter().find(|column| column.id == *id).map(|column| column.name.clone());
-        let name = name.unwrap_or_else(|| format!("column_{}", id.0));
+        let name = name.unwrap_or_else(|| unnamed(*id));
         ColumnSpec { id: *id, name, kind: ColumnKind::Field(*kind) }
     });
     named.collect()

@@ -1,0 +1,98 @@
+//! `CREATE VIEW`: the query is planned once, to see that it can be, and kept as text.
+
+use std::collections::BTreeSet;
+
+use datafusion::common::TableReference;
+use datafusion::sql::parser::Statement as FrontStatement;
+use datafusion::sql::sqlparser::ast::{CreateView, Statement};
+use quorate_storage::catalog::{CatalogCommand, ExistingView};
+
+use super::action::{only, unsupported};
+use super::names::{name_of, quote, stored_table};
+use super::{StatementContext, parse, query};
+use crate::{Error, ErrorKind, Outcome, Session};
+
+/// Runs a `CREATE VIEW`.
+pub(super) async fn create(session: &Session, view: &CreateView) -> Result<Outcome, Error> {
+    check_clauses(view)?;
+    let context = StatementContext::of(session).await?;
+    let place = stored_table(&view.name, context.database_name())?;
+    if place.database != context.database_name() {
+        return Err(unsupported(
+            "CREATE VIEW in another database than the session's (USE it first)",
+        ));
+    }
+    let text = text_of(view);
+    let parsed = parse::parse(&text)?;
+    if !parsed.parameters.is_empty() {
+        let message = "a view takes no parameters: write the values";
+        return Err(Error::request(ErrorKind::Invalid, message));
+    }
+    let statement = FrontStatement::Statement(Box::new(Statement::Query(view.query.clone())));
+    query::logical(&context, &statement).await?;
+    if uses(&context, &text, &place.table)? {
+        let message = format!("view {:?} would be defined by itself", place.table);
+        return Err(Error::request(ErrorKind::Invalid, message));
+    }
+    let command = CatalogCommand::CreateView {
+        database: place.database,
+        name: place.table,
+        query: text,
+        existing: if view.or_replace {
+            ExistingView::Replace
+        } else if view.if_not_exists {
+            ExistingView::Keep
+        } else {
+            ExistingView::Refuse
+        },
+    };
+    session.engine().store().change_catalog(command).await?;
+    Ok(Outcome::Done)
+}
+
+fn check_clauses(view: &CreateView) -> Result<(), Error> {
+    let replace = if view.or_replace { "OR REPLACE " } else { "" };
+    let exists = if view.if_not_exists { "IF NOT EXISTS " } else { "" };
+    let columns: Vec<String> = view.columns.iter().map(|c| c.name.to_string()).collect();
+    let columns =
+        if columns.is_empty() { String::new() } else { format!(" ({})", columns.join(", ")) };
+    let supported =
+        format!("CREATE {replace}VIEW {exists}{}{columns} AS {}", view.name, view.query);
+    only(&view.to_string(), &supported)
+}
+
+/// The query, with the columns' names where they are given.
+fn text_of(view: &CreateView) -> String {
+    if view.columns.is_empty() {
+        return view.query.to_string();
+    }
+    let columns: Vec<String> =
+        view.columns.iter().map(|column| quote(&name_of(&column.name))).collect();
+    format!("SELECT * FROM ({}) AS view ({})", view.query, columns.join(", "))
+}
+
+/// Whether a query of the session's database reads a view, be it through others.
+fn uses(context: &StatementContext, text: &str, name: &str) -> Result<bool, Error> {
+    let mut seen = BTreeSet::new();
+    let mut left = vec![(context.database_name().to_owned(), text.to_owned())];
+    while let Some((database, text)) = left.pop() {
+        let dialect = context.state.config_options().sql_parser.dialect;
+        let statement = context.state.sql_to_statement(&text, &dialect)?;
+        for reference in context.state.resolve_table_references(&statement)? {
+            let place = TableReference::resolve(reference, &database, "public");
+            if &*place.schema != "public" {
+                continue;
+            }
+            if *place.catalog == *context.database_name() && &*place.table == name {
+                return Ok(true);
+            }
+            let (database, view) = (place.catalog.to_string(), place.table.to_string());
+            if let Some(view) = context.catalog.view(&database, &view)
+                && seen.insert((database.clone(), view.name.clone()))
+            {
+                left.push((database, view.query.clone()));
+            }
+        }
+    }
+    Ok(false)
+}
