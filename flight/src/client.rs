@@ -148,7 +148,7 @@ impl Client {
     pub async fn connect(options: ClientOptions) -> Result<Self, ClientError> {
         let refused =
             |message: String| ClientError::Connect { addr: options.addr.clone(), message };
-        let endpoint = Endpoint::from_shared(http_uri(&options.addr))
+        let endpoint = Endpoint::from_shared(http_uri(&options.addr)?)
             .map_err(|e| refused(e.to_string()))?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
@@ -320,15 +320,15 @@ fn insert(headers: &mut MetadataMap, name: &str, value: &str) -> Result<(), Clie
     Ok(())
 }
 
-/// An address as tonic wants it.
-fn http_uri(addr: &str) -> String {
+/// An address as tonic wants it. Who asks for encryption must not get a connection without.
+fn http_uri(addr: &str) -> Result<String, ClientError> {
     let (scheme, rest) = addr.split_once("://").unwrap_or(("grpc", addr));
-    let scheme = match scheme {
-        "grpc" | "grpc+tcp" | "http" => "http",
-        "grpc+tls" | "https" => "https",
-        other => other,
+    let message = match scheme {
+        "grpc" | "grpc+tcp" | "http" => return Ok(format!("http://{rest}")),
+        "grpc+tls" | "grpcs" | "https" => "TLS is not supported; write grpc://host:port".to_owned(),
+        other => format!("{other:?} is no scheme of an address; write grpc://host:port"),
     };
-    format!("{scheme}://{rest}")
+    Err(ClientError::Connect { addr: addr.to_owned(), message })
 }
 
 /// The innermost message: `Connection refused` rather than `transport error`.
@@ -368,9 +368,12 @@ mod tests {
 
     #[test]
     fn addresses_are_read_in_every_spelling() {
-        assert_eq!(http_uri("grpc://127.0.0.1:50051"), "http://127.0.0.1:50051");
-        assert_eq!(http_uri("127.0.0.1:50051"), "http://127.0.0.1:50051");
-        assert_eq!(http_uri("grpc+tls://h:1"), "https://h:1");
+        assert_eq!(http_uri("grpc://127.0.0.1:50051").unwrap(), "http://127.0.0.1:50051");
+        assert_eq!(http_uri("127.0.0.1:50051").unwrap(), "http://127.0.0.1:50051");
+        for (addr, why) in [("grpc+tls://h:1", "TLS is not"), ("postgres://h:1", "no scheme")] {
+            let error = http_uri(addr).unwrap_err().to_string();
+            assert!(error.contains(addr) && error.contains(why), "{error}");
+        }
     }
 
     #[tokio::test]
