@@ -98,7 +98,9 @@ fn test(no_check: bool) -> Result<(), String> {
     run::say(&format!("xtask: property tests begin from {PROPERTY_SEED}={seed}"));
     let environment = [("QUORATE_BINARY", binary.as_str()), (PROPERTY_SEED, &seed)];
     run::cargo("test", &["test", "--release", "--workspace", "--locked"], &environment)?;
-    clients::python(&run::root())
+    clients::python(&run::root())?;
+    clients::java(&run::root())?;
+    clients::go(&run::root())
 }
 
 fn bench(arguments: &[String]) -> Result<(), String> {

@@ -56,7 +56,7 @@ pub(crate) fn run(step: &str, command: &mut Command) -> Result<(), String> {
     }
 }
 
-/// Whether a program answers `--version`.
-pub(crate) fn exists(program: &str) -> bool {
-    Command::new(program).arg("--version").output().is_ok_and(|out| out.status.success())
+/// Whether a program is there and answers a question, such as `--version`.
+pub(crate) fn answers(program: &str, question: &str) -> bool {
+    Command::new(program).arg(question).output().is_ok_and(|out| out.status.success())
 }
