@@ -16,7 +16,12 @@ pub(crate) fn name_of(ident: &Ident) -> String {
 pub(crate) fn quote(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+    if plain { name.to_owned() } else { quote_always(name) }
+}
+
+/// A name in quotes, keyword or not, for text that is parsed again.
+pub(crate) fn quote_always(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// The parts of a dotted name.

@@ -15,7 +15,7 @@ use quorate_storage::ColumnKind;
 use quorate_storage::catalog::Table;
 
 use super::action::unsupported;
-use super::names::{no_column, parts, quote, stored_table};
+use super::names::{no_column, parts, quote_always, stored_table};
 use super::parameters::Parameters;
 use super::{StatementContext, insert};
 use crate::catalog::shown_schema;
@@ -119,8 +119,9 @@ fn as_insert(context: &StatementContext, update: &Update) -> Result<Box<Insert>,
         }
         set.push((name, &assignment.value));
     }
-    let key = || table.tags().chain([table.time()]).map(|column| quote(&column.name));
-    let columns: Vec<String> = key().chain(set.iter().map(|(name, _)| quote(name))).collect();
+    let key = || table.tags().chain([table.time()]).map(|column| quote_always(&column.name));
+    let columns: Vec<String> =
+        key().chain(set.iter().map(|(name, _)| quote_always(name))).collect();
     let of = qualifier(update);
     let mut values: Vec<String> = key().map(|name| format!("{of}.{name}")).collect();
     values.extend(set.iter().map(|(_, value)| format!("({value})")));
@@ -143,7 +144,7 @@ fn as_insert(context: &StatementContext, update: &Update) -> Result<Box<Insert>,
 
 /// What the table is called within the statement.
 fn qualifier(update: &Update) -> String {
-    let ident = |ident: &Ident| quote(&super::names::name_of(ident));
+    let ident = |ident: &Ident| quote_always(&super::names::name_of(ident));
     match &update.table.relation {
         TableFactor::Table { alias: Some(alias), .. } => ident(&alias.name),
         TableFactor::Table { name, .. } => {

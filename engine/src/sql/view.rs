@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{CreateView, Statement};
 use quorate_storage::catalog::{CatalogCommand, ExistingView};
 
 use super::action::{only, unsupported};
-use super::names::{name_of, quote, stored_table};
+use super::names::{name_of, quote_always, stored_table};
 use super::{StatementContext, parse, query};
 use crate::{Error, ErrorKind, Outcome, Session};
 
@@ -67,7 +67,7 @@ fn text_of(view: &CreateView) -> String {
         return view.query.to_string();
     }
     let columns: Vec<String> =
-        view.columns.iter().map(|column| quote(&name_of(&column.name))).collect();
+        view.columns.iter().map(|column| quote_always(&name_of(&column.name))).collect();
     format!("SELECT * FROM ({}) AS view ({})", view.query, columns.join(", "))
 }
 

@@ -228,3 +228,19 @@ async fn plans_tell_kinds_and_schemas() {
     db.check("SELECT count(*) FROM cpu", &["5"]).await;
     db.check("SHOW DATABASES", &["main durable"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_are_keywords_can_be_updated_and_viewed() {
+    let db = Fixture::new().await;
+    db.run(
+        "CREATE TABLE \"order\" (time TIMESTAMP NOT NULL, \"group\" STRING, \"select\" BIGINT, \"A b\" BIGINT, \
+         PRIMARY KEY (\"group\", time))",
+    )
+    .await;
+    db.run("INSERT INTO \"order\" VALUES ('2024-01-01T00:00:00Z', 'a', 1, 2)").await;
+    db.run("UPDATE \"order\" SET \"select\" = \"A b\" + 5, \"A b\" = \"select\"").await;
+    db.check("SELECT \"group\", \"select\", \"A b\" FROM \"order\"", &["a 7 1"]).await;
+    db.run("UPDATE \"order\" AS \"from\" SET \"select\" = \"from\".\"select\" + 1").await;
+    db.run("CREATE VIEW \"where\" (\"having\") AS SELECT \"select\" FROM \"order\"").await;
+    db.check("SELECT \"having\" FROM \"where\"", &["8"]).await;
+}
