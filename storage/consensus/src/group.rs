@@ -186,6 +186,10 @@ impl Group {
         };
         match started {
             Ok(core) => {
+                if leads {
+                    // It takes commands once a quorum has answered it, which it would ask at its next heartbeat only.
+                    core.raft.trigger().heartbeat().await.ok();
+                }
                 cores.send_replace(Arc::new(core));
                 changed
             }

@@ -44,6 +44,7 @@ mod peers;
 mod raft;
 mod reads;
 mod receive;
+mod runtime;
 
 pub use error::{Error, ErrorKind};
 pub use group::{Group, GroupOptions};

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use openraft::impls::{BoxedErrorSource, InlineBatch, TokioRuntime, leader_id_adv};
+use openraft::impls::{BoxedErrorSource, InlineBatch, leader_id_adv};
 use openraft::raft::ClientWriteResult;
 use openraft::raft::responder::Responder;
 use quorate_wal::LogPosition;
@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::Node;
 use crate::applier::Applier;
+use crate::runtime::GridRuntime;
 
 /// How openraft is instantiated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,7 +29,7 @@ impl openraft::RaftTypeConfig for TypeConfig {
     type Vote = Vote;
     type Payload = Payload;
     type Entry = Entry;
-    type AsyncRuntime = TokioRuntime;
+    type AsyncRuntime = GridRuntime;
     type Responder<T>
         = Reply<T>
     where

@@ -21,7 +21,7 @@ pub struct NodeReport {
 }
 
 /// How one replica stands, in its own eyes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplicaReport {
     /// Its group.
     pub group: u64,
@@ -70,16 +70,6 @@ impl ReplicaReport {
 
     /// Of one that does not run.
     pub(crate) fn stopped(group: u64, why: String) -> Self {
-        Self {
-            group,
-            role: "stopped".to_owned(),
-            term: 0,
-            leader: None,
-            last_index: 0,
-            committed_index: 0,
-            applied_index: 0,
-            snapshot_index: 0,
-            problem: Some(why),
-        }
+        Self { group, role: "stopped".to_owned(), problem: Some(why), ..Self::default() }
     }
 }

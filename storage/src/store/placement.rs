@@ -22,8 +22,8 @@ use super::core::{Inner, Store};
 use super::{ClusterStatus, NodeStatus};
 use crate::Error;
 use crate::cluster::{
-    ClusterOptions, Hello, Member, MetaCommand, MetaReply, NodeRecord, PeerReply, PeerRequest,
-    Peers,
+    ClusterOptions, Hello, Member, MetaCommand, MetaReply, NodeRecord, NodeReport, PeerReply,
+    PeerRequest, Peers, ReplicaReport,
 };
 
 /// How often a leader looks.
@@ -75,7 +75,7 @@ async fn look(inner: &Inner, handed: &mut BTreeMap<u64, Instant>) {
         let again = handed.get(&status.group.0).is_none_or(|at| at.elapsed() > HAND_OVER_EVERY);
         if again && let Some((to, node)) = to_lead(&status) {
             handed.insert(status.group.0, Instant::now());
-            hand_over(cluster, group, to, &node).await;
+            hand_over(cluster, group, to, &node, LAG_MAX).await;
         }
     }
 }
@@ -137,16 +137,33 @@ fn to_lead(status: &GroupStatus) -> Option<(ReplicaId, Node)> {
     (*id != status.replica && caught_up).then(|| (*id, node.clone()))
 }
 
-/// Only to a node that answers and whose replica follows: a log that is complete may lie on a dead node. Returns whether
-/// leadership went there.
-async fn hand_over(cluster: &ClusterOptions, group: &Group, to: ReplicaId, node: &Node) -> bool {
+/// Whether a node whose disk keeps up has a replica that follows and has applied the group's entries, but for `lag`. A
+/// leader answers nobody before it has applied what was committed before it led: a node that has just restarted may
+/// hold the whole log and still have seconds of it to apply.
+fn may_lead(report: &NodeReport, status: &GroupStatus, lag: u64) -> bool {
+    let applied = status.applied.map_or(0, |at| at.index);
+    let follows = |replica: &ReplicaReport| {
+        replica.group == status.group.0
+            && replica.role == "follower"
+            && replica.problem.is_none()
+            && replica.applied_index.saturating_add(lag) >= applied
+    };
+    !report.disk_stalls && report.replicas.iter().any(follows)
+}
+
+/// Only to a node that answers and may lead: a log that is complete may lie on a dead node. Returns whether leadership
+/// went there.
+async fn hand_over(
+    cluster: &ClusterOptions,
+    group: &Group,
+    to: ReplicaId,
+    node: &Node,
+    lag: u64,
+) -> bool {
     let peers = Peers::new(Arc::clone(&cluster.transport));
     let asked = peers.ask(node, &PeerRequest::Report, &[], REPORT_DEADLINE).await;
     let Ok((PeerReply::Report(report), _)) = asked else { return false };
-    let follows = |r: &crate::cluster::ReplicaReport| {
-        r.group == group.id().0 && r.role == "follower" && r.problem.is_none()
-    };
-    if report.disk_stalls || !report.replicas.iter().any(follows) {
+    if !may_lead(&report, &group.status(), lag) {
         return false;
     }
     match group.transfer_leader(to).await {
@@ -162,7 +179,7 @@ async fn hand_over(cluster: &ClusterOptions, group: &Group, to: ReplicaId, node:
 }
 
 /// Hands leadership to the voter with the most complete log that answers, so that nobody has to notice that the leader is
-/// gone.
+/// gone. One that has much to apply is better than none.
 pub(super) async fn hand_over_to_any(cluster: &ClusterOptions, group: &Group) {
     let status = group.status();
     let mut others: Vec<_> = status
@@ -172,9 +189,11 @@ pub(super) async fn hand_over_to_any(cluster: &ClusterOptions, group: &Group) {
         .map(|(id, node)| (status.matched.get(id).map(|at| at.index), *id, node))
         .collect();
     others.sort_unstable_by(|a, b| b.cmp(a));
-    for (_, id, node) in others {
-        if hand_over(cluster, group, id, node).await {
-            return;
+    for lag in [LAG_MAX, u64::MAX] {
+        for (_, id, node) in &others {
+            if hand_over(cluster, group, *id, node, lag).await {
+                return;
+            }
         }
     }
 }
@@ -427,6 +446,30 @@ mod tests {
         assert_eq!(step(&nodes, &there), Step::Voters(ids(&[1, 3, 9])));
         let done = status(&[1, 3, 9], &[], &[(1, 1000), (3, 1000), (9, 1000)]);
         assert_eq!(step(&nodes, &done), Step::None);
+    }
+
+    #[test]
+    fn who_follows_and_has_applied_the_log_may_lead() {
+        let leader = status(&[1, 2], &[], &[]);
+        let report = |group, role: &str, applied_index, disk_stalls| NodeReport {
+            replicas: vec![ReplicaReport {
+                group,
+                role: role.to_owned(),
+                last_index: 1000,
+                committed_index: 1000,
+                applied_index,
+                ..ReplicaReport::default()
+            }],
+            disk_stalls,
+            ..NodeReport::default()
+        };
+        assert!(may_lead(&report(4, "follower", 900, false), &leader, LAG_MAX));
+        // Its log is whole, and most of it is still to be applied.
+        assert!(!may_lead(&report(4, "follower", 300, false), &leader, LAG_MAX));
+        assert!(may_lead(&report(4, "follower", 300, false), &leader, u64::MAX));
+        assert!(!may_lead(&report(4, "follower", 1000, true), &leader, LAG_MAX));
+        assert!(!may_lead(&report(4, "learner", 1000, false), &leader, LAG_MAX));
+        assert!(!may_lead(&report(5, "follower", 1000, false), &leader, LAG_MAX));
     }
 
     #[test]
