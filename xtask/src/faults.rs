@@ -19,7 +19,7 @@ const LIMITS: &[(&str, u32, u64)] = &[
     ("killed", 50, 1_000),
     ("killed", 100, 2_000),
     ("500 ms more", 100, 15_000),
-    ("rolling restart", 99, 200),
+    ("orderly stop", 99, 200),
 ];
 
 const HEAD: &str = "\

@@ -66,6 +66,8 @@ struct Round<'a> {
     number: u64,
     /// What is not as it should be, and is no contradiction.
     shortcoming: Option<String>,
+    /// The pause that counts, if it is not that of the whole round.
+    pause: Option<Duration>,
 }
 
 impl Round<'_> {
@@ -107,6 +109,14 @@ const RESTARTED: Fault = Fault {
     rounds: 3,
     weight: 4,
     act: processes::restarted_in_order,
+    borne: true,
+    writers: 1,
+};
+const STOPPED: Fault = Fault {
+    name: "orderly stop (SIGTERM)",
+    rounds: 1,
+    weight: 4,
+    act: processes::stopped_in_order,
     borne: true,
     writers: 1,
 };
@@ -266,10 +276,10 @@ fn endure_one(
             load.goes_on();
             history.begin_round();
             let rng = &mut *rng;
-            let mut round = Round { cluster, load, rng, number, shortcoming: None };
+            let mut round = Round { cluster, load, rng, number, shortcoming: None, pause: None };
             (fault.act)(&mut round);
+            let pause = round.pause.unwrap_or_else(|| history.pause());
             record.shortcoming(round.shortcoming);
-            let pause = history.pause();
             say(&format!("{}, {} nodes: writes waited for {pause:?}", fault.name, all.len()));
             record.pause(pause);
             cluster.wait_ready(&all);
@@ -304,7 +314,7 @@ fn with_soaked(tested: &[Fault], soaked_too: &[Fault]) -> Vec<Fault> {
 
 #[test]
 fn three_nodes_bear_one_that_dies_or_sleeps() {
-    endure(&[(3, Disk::Kept, &[KILLED, PAUSED, RESTARTED])]);
+    endure(&[(3, Disk::Kept, &[KILLED, PAUSED, STOPPED, RESTARTED])]);
 }
 
 #[test]
@@ -328,7 +338,8 @@ fn three_nodes_bear_disks_that_forget_fill_up_or_are_lost() {
 
 #[test]
 fn five_nodes_bear_two_that_die_or_cannot_be_heard() {
-    let more = [PAUSED, RESTARTED, CUT_OFF, STALLED, DEAF, SLOW, FLIPPED_RUNNING, DISK_LOST];
+    let more =
+        [PAUSED, STOPPED, RESTARTED, CUT_OFF, STALLED, DEAF, SLOW, FLIPPED_RUNNING, DISK_LOST];
     let faults = with_soaked(&[KILLED, MUTE], &more);
     endure(&[
         (5, Disk::Kept, &faults),

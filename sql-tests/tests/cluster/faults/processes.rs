@@ -30,6 +30,16 @@ pub(super) fn paused(round: &mut Round<'_>) {
     round.load.goes_on();
 }
 
+/// The stop by itself: what waits for a node that comes back and reads its log on the same cores is left out.
+pub(super) fn stopped_in_order(round: &mut Round<'_>) {
+    let node = round.victims()[0];
+    round.cluster.stop(node);
+    round.load.goes_on();
+    round.pause = Some(round.load.history.pause());
+    round.cluster.restart(&[node]);
+    round.load.goes_on();
+}
+
 /// One node after the other, a node a round.
 pub(super) fn restarted_in_order(round: &mut Round<'_>) {
     let all = round.cluster.all();
