@@ -2,11 +2,13 @@
 //!
 //! - `cargo xtask check`: formatting, clippy, documentation, tidy.
 //! - `cargo xtask test`: the above, then every test, real clients included.
+//! - `cargo xtask conformance`: the sqllogictest files that DataFusion ships, over Flight SQL; a part of `test`.
 //! - `cargo xtask bench`: the workload benches; prints ratios from one run.
 //! - `cargo xtask soak`: many seeds of the simulation, long runs of the crash tests, of one node and of clusters, and all
 //!   faults, with a report.
 
 mod clients;
+mod conformance;
 mod faults;
 mod run;
 mod tidy;
@@ -37,6 +39,14 @@ enum Command {
     },
     /// Only the rules that no other tool checks: file lengths, documents, links, words.
     Tidy,
+    /// The sqllogictest files that DataFusion ships, over Flight SQL.
+    Conformance {
+        /// Only files whose names hold this.
+        filter: Option<String>,
+        /// Writes down how many records pass.
+        #[arg(long)]
+        update: bool,
+    },
     /// The workload benches.
     Bench {
         /// Arguments of the bench runner; `-- --help` lists them.
@@ -62,6 +72,7 @@ fn main() -> ExitCode {
         Command::Check => check(),
         Command::Test { no_check } => test(no_check),
         Command::Tidy => tidy::check(&run::root()),
+        Command::Conformance { filter, update } => conformance(filter.as_deref(), update),
         Command::Bench { arguments } => bench(&arguments),
         Command::Soak { fault_rounds, only_report: true, .. } => report(fault_rounds),
         Command::Soak { rounds, fault_rounds, only_report: false } => soak(rounds, fault_rounds),
@@ -98,9 +109,15 @@ fn test(no_check: bool) -> Result<(), String> {
     run::say(&format!("xtask: property tests begin from {PROPERTY_SEED}={seed}"));
     let environment = [("QUORATE_BINARY", binary.as_str()), (PROPERTY_SEED, &seed)];
     run::cargo("test", &["test", "--release", "--workspace", "--locked"], &environment)?;
+    conformance::conformance(None, false)?;
     clients::python(&run::root())?;
     clients::java(&run::root())?;
     clients::go(&run::root())
+}
+
+fn conformance(filter: Option<&str>, update: bool) -> Result<(), String> {
+    run::cargo("build", &["build", "--release", "--workspace", "--locked"], &[])?;
+    conformance::conformance(filter, update)
 }
 
 fn bench(arguments: &[String]) -> Result<(), String> {

@@ -34,14 +34,18 @@ pub(crate) fn say(line: &str) {
     eprintln!("{line}");
 }
 
+/// The cargo that runs this.
+pub(crate) fn cargo_command() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
 /// Runs cargo in the root.
 pub(crate) fn cargo(
     step: &str,
     arguments: &[&str],
     environment: &[(&str, &str)],
 ) -> Result<(), String> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = cargo_command();
     command.current_dir(root()).args(arguments).envs(environment.iter().copied());
     run(step, &mut command)
 }
