@@ -13,9 +13,10 @@ use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
-use quorate_storage::{Disk, Store, StoreOptions};
+use quorate_storage::{Disk, Durations, Store, StoreOptions};
 
 use crate::exec::{QueryRegistry, QueryRuntime};
+use crate::memory::MemoryDatabases;
 use crate::{Error, ErrorKind, QueryId, Session, SessionOptions};
 
 /// Consumers of memory that an error of the memory limit names.
@@ -35,6 +36,17 @@ pub struct Setting {
     pub source: String,
     /// What it does.
     pub description: String,
+}
+
+/// Queries of the engine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct QueryStatus {
+    /// How many run now.
+    pub running: usize,
+    /// Durations of those that have ended, however they did.
+    pub durations: Durations,
+    /// Memory that the running ones have reserved.
+    pub memory_bytes: usize,
 }
 
 /// Settings of the engine.
@@ -61,6 +73,7 @@ pub struct Engine {
     template: SessionState,
     runtime: QueryRuntime,
     queries: Arc<QueryRegistry>,
+    memory: MemoryDatabases,
 }
 
 impl Debug for Engine {
@@ -89,6 +102,9 @@ impl Engine {
             template: template(threads, env),
             runtime: QueryRuntime::start(threads)?,
             queries: Arc::default(),
+            memory: MemoryDatabases::new(
+                usize::try_from(options.query_memory_bytes / 2).unwrap_or(usize::MAX),
+            ),
             options,
         }))
     }
@@ -115,6 +131,15 @@ impl Engine {
         self.queries.cancel(query)
     }
 
+    /// What its queries are at, and have been.
+    pub fn query_status(&self) -> QueryStatus {
+        QueryStatus {
+            running: self.queries.list().len(),
+            durations: self.queries.durations(),
+            memory_bytes: self.template.runtime_env().memory_pool.reserved(),
+        }
+    }
+
     /// The settings it was opened with.
     pub(crate) fn options(&self) -> &EngineOptions {
         &self.options
@@ -123,6 +148,11 @@ impl Engine {
     /// The DataFusion state that every statement starts from; it has no catalog.
     pub(crate) fn template(&self) -> &SessionState {
         &self.template
+    }
+
+    /// The memory databases of this node.
+    pub(crate) fn memory(&self) -> &MemoryDatabases {
+        &self.memory
     }
 
     /// Where queries compute.

@@ -10,13 +10,14 @@ mod engine;
 mod error;
 mod exec;
 pub mod ingest;
+mod memory;
 mod outcome;
 mod prune;
 mod scan;
 mod session;
 mod sql;
 
-pub use engine::{Engine, EngineOptions, Setting};
+pub use engine::{Engine, EngineOptions, QueryStatus, Setting};
 pub use error::{Error, ErrorKind};
 pub use outcome::{Outcome, QueryId, QueryStream, StatementKind, StatementPlan};
 pub use session::{Session, SessionOptions};

@@ -63,7 +63,16 @@ impl Session {
 
     /// Parses and plans a statement without running it.
     pub async fn plan(&self, sql: &str) -> Result<StatementPlan, Error> {
-        crate::sql::plan(self, sql).await
+        crate::sql::plan(self, sql, None).await
+    }
+
+    /// Plans a statement whose parameters have values. A query's schema is the one that it has with them.
+    pub async fn plan_bound(
+        &self,
+        sql: &str,
+        parameters: Option<RecordBatch>,
+    ) -> Result<StatementPlan, Error> {
+        crate::sql::plan(self, sql, parameters).await
     }
 
     /// Runs a statement. `parameters` has one column per parameter; a query takes one row, an update runs once per row.

@@ -62,6 +62,11 @@ pub(crate) async fn get(
 
 /// The parameters in the order of the statement.
 fn named(wanted: &Schema, params: &serde_json::Map<String, Value>) -> Result<RecordBatch, Status> {
+    let bare = |name: &str| name.trim_start_matches('$').to_owned();
+    let known: Vec<String> = wanted.fields().iter().map(|field| bare(field.name())).collect();
+    if let Some(name) = params.keys().map(|key| bare(key)).find(|name| !known.contains(name)) {
+        return Err(status::invalid(format!("the statement has no parameter ${name}")));
+    }
     let mut fields = Vec::new();
     let mut columns = Vec::new();
     for field in wanted.fields() {
@@ -119,8 +124,10 @@ mod tests {
     fn a_parameter_without_a_value_is_an_error() {
         let params = serde_json::json!({"b": [1]});
         let params = params.as_object().unwrap();
-        let error = named(&wanted(&["a"]), params).unwrap_err();
+        let error = named(&wanted(&["a", "b"]), params).unwrap_err();
         assert_eq!(error.message(), "parameter $a has no value");
+        let error = named(&wanted(&["a"]), params).unwrap_err();
+        assert_eq!(error.message(), "the statement has no parameter $b");
         let error = named(&wanted(&["b"]), params).unwrap_err();
         assert_eq!(error.message(), "parameter $b is no single value");
     }

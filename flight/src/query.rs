@@ -65,7 +65,8 @@ async fn info(
     descriptor: FlightDescriptor,
 ) -> Result<Response<FlightInfo>, Status> {
     let session = shared.session(statement.options(call));
-    let plan = session.plan(&statement.sql).await.map_err(|e| status::of(&e))?;
+    let planning = session.plan_bound(&statement.sql, statement.parameters.clone());
+    let plan = planning.await.map_err(|e| status::of(&e))?;
     let schema = wire_schema(&plan.schema, statement.times);
     statement.kind = plan.kind;
     statement.schema_hash = schema_hash(&schema)?;
@@ -100,7 +101,8 @@ pub(crate) async fn prepared_schema(
 ) -> Result<SchemaRef, Status> {
     let prepared = prepare::open(shared, &command.prepared_statement_handle)?;
     let session = shared.session(prepared.options(call));
-    let plan = session.plan(&prepared.sql).await.map_err(|e| status::of(&e))?;
+    let planning = session.plan_bound(&prepared.sql, prepared.parameters.clone());
+    let plan = planning.await.map_err(|e| status::of(&e))?;
     Ok(wire_schema(&plan.schema, prepared.times))
 }
 

@@ -51,6 +51,7 @@ pub(crate) fn parameter_schema(schema: &Schema) -> SchemaRef {
     let field = |field: &FieldRef| {
         let data_type = match wire_type(field.data_type(), Times::Zoned) {
             DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Millisecond, zone),
+            DataType::Time32(_) | DataType::Time64(_) => DataType::Time32(TimeUnit::Millisecond),
             other => other,
         };
         Field::new(field.name(), data_type, true)

@@ -178,8 +178,7 @@ def test_a_wrong_json_ticket_is_refused(client, ticket, message):
 
 
 def test_a_parameter_that_no_statement_has(client):
-    # TODO server: should be an invalid argument that names "z". It is an internal error.
-    with pytest.raises(flight.FlightInternalError, match="row count"):
+    with pytest.raises(pa.ArrowInvalid, match=r"no parameter \$z"):
         fetch(client, sql_query="SELECT 1", params={"z": 1})
 
 

@@ -9,6 +9,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::TableType;
 use quorate_storage::catalog::{Catalog, Database};
 
+use super::memory::MemoryCatalog;
 use super::system::SystemTable;
 use super::view::view_table;
 use super::{ReadViews, StoredTable};
@@ -53,11 +54,22 @@ impl CatalogProviderList for Databases {
     }
 
     fn catalog_names(&self) -> Vec<String> {
-        self.catalog.databases.values().map(|d| d.name.clone()).collect()
+        let memory = self.reads.engine.upgrade().map(|engine| engine.memory().names());
+        let durable = self.catalog.databases.values().map(|d| d.name.clone());
+        durable.chain(memory.unwrap_or_default()).collect()
     }
 
     fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
-        let database = Arc::clone(self.catalog.database(name)?);
+        let Some(database) = self.catalog.database(name).cloned() else {
+            let database = self.reads.engine.upgrade()?.memory().get(name)?;
+            let (catalog, reads) = (Arc::clone(&self.catalog), self.reads.clone());
+            return Some(Arc::new(MemoryCatalog {
+                name: name.to_owned(),
+                database,
+                catalog,
+                reads,
+            }));
+        };
         Some(Arc::new(OneDatabase {
             catalog: Arc::clone(&self.catalog),
             database,

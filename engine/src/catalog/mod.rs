@@ -4,6 +4,7 @@
 
 mod cluster;
 mod databases;
+mod memory;
 mod system;
 mod table;
 mod view;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
+use quorate_storage::{Durations, Histogram};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -44,9 +45,15 @@ impl RunningQuery {
 pub(crate) struct QueryRegistry {
     last_id: AtomicU64,
     running: Mutex<BTreeMap<QueryId, RunningQuery>>,
+    durations: Histogram,
 }
 
 impl QueryRegistry {
+    /// Durations of the queries that have ended, however they did.
+    pub(crate) fn durations(&self) -> Durations {
+        self.durations.durations()
+    }
+
     /// Registers a query.
     pub(crate) fn begin(
         self: &Arc<Self>,
@@ -114,7 +121,9 @@ pub(crate) struct QueryGuard {
 
 impl Drop for QueryGuard {
     fn drop(&mut self) {
-        self.registry.running.lock().remove(&self.id);
+        if let Some(query) = self.registry.running.lock().remove(&self.id) {
+            self.registry.durations.observe(query.elapsed());
+        }
     }
 }
 

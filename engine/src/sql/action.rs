@@ -22,6 +22,8 @@ pub(crate) enum Action {
     Explain(Box<FrontStatement>),
     /// `CREATE DATABASE`.
     CreateDatabase { name: String, if_not_exists: bool },
+    /// `CREATE DATABASE … WITH (kind = 'memory')`.
+    MemoryDatabase { name: String, if_not_exists: bool },
     /// `DROP DATABASE`.
     DropDatabase { name: String, if_exists: bool },
     /// `CREATE TABLE`, with or without `AS`.
@@ -90,6 +92,7 @@ impl Action {
             Self::Insert(_) | Self::Delete(_) | Self::Update(_) => StatementKind::Update,
             Self::CreateTable(create) if create.query.is_some() => StatementKind::Update,
             Self::CreateDatabase { .. }
+            | Self::MemoryDatabase { .. }
             | Self::DropDatabase { .. }
             | Self::CreateTable(_)
             | Self::DropTable { .. }
@@ -111,6 +114,17 @@ impl Action {
         let statement = match statement {
             ParsedStatement::Checkpoint => return Ok(Self::Checkpoint),
             ParsedStatement::Cluster(change) => return Ok(Self::Cluster(change)),
+            ParsedStatement::MemoryDatabase(statement) => {
+                let FrontStatement::Statement(inner) = *statement else {
+                    return Err(unsupported("this kind of database"));
+                };
+                return match of_sql(*inner)? {
+                    Self::CreateDatabase { name, if_not_exists } => {
+                        Ok(Self::MemoryDatabase { name, if_not_exists })
+                    }
+                    _ => Err(unsupported("WITH (kind = …) in this statement")),
+                };
+            }
             ParsedStatement::Sql(statement) => statement,
         };
         match *statement {

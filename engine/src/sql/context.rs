@@ -72,8 +72,21 @@ impl StatementContext {
     /// A database by name.
     pub(crate) fn database(&self, name: &str) -> Result<&Arc<Database>, Error> {
         self.catalog.database(name).ok_or_else(|| {
+            if self.engine.memory().get(name).is_some() {
+                let message =
+                    format!("database {name:?} is in memory: this is not supported there");
+                return Error::request(ErrorKind::Unsupported, message);
+            }
             no_database(name, self.catalog.databases.values().map(|d| d.name.as_str()))
         })
+    }
+
+    /// Whether there is a database of this name, be it in memory.
+    pub(crate) fn check_database(&self, name: &str) -> Result<(), Error> {
+        if self.engine.memory().get(name).is_some() {
+            return Ok(());
+        }
+        self.database(name).map(|_| ())
     }
 
     /// A table by its place.

@@ -1,4 +1,5 @@
-//! `DELETE`: by a range of time and by tags, nothing else. The store logs it as such, without reading a row.
+//! `DELETE`. By a range of time and by tags, the store logs it as such; the rows are read to be counted only. Any other
+//! predicate is resolved into points ([`points`]).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use super::action::unsupported;
 use super::keyed::Keyed;
 use super::names::stored_table;
 use super::parameters::{ParameterRow, Parameters, bind};
-use super::{StatementContext, query};
+use super::{StatementContext, points, query};
 use crate::ingest::everywhere;
 use crate::prune::{Pruning, TagFilter, TimeColumn, classify};
 use crate::{Error, ErrorKind, Outcome, Session};
@@ -31,15 +32,14 @@ pub(super) async fn run(
     parameters: &Parameters,
 ) -> Result<Outcome, Error> {
     let keyed = Keyed::begin(session, sql, delete, parameters).await?;
-    let mut outcome = Outcome::Updated(Some(0));
+    let mut deleted = Some(0);
     for row in 0..parameters.rows() {
         let (values, part) = (parameters.row(row)?, part(row)?);
-        let deleted = super::run::retry_stale(|| run_once(&keyed, delete, &values, part)).await?;
-        if deleted {
-            outcome = Outcome::Updated(None);
-        }
+        let once = || run_once(&keyed, sql, delete, &values, part);
+        let rows = super::run::retry_stale(once).await?;
+        deleted = deleted.zip(rows).map(|(deleted, rows)| deleted + rows);
     }
-    Ok(outcome)
+    Ok(Outcome::Updated(deleted))
 }
 
 /// The number under the statement's key of the delete that a row of parameters makes.
@@ -53,17 +53,19 @@ pub(super) async fn parameter_types(
     context: &StatementContext,
     delete: &DeleteStatement,
 ) -> Result<BTreeMap<String, DataType>, Error> {
-    let plan = query::logical(context, &as_query(delete)?).await?;
+    let plan = query::logical(context, &as_query("*", delete)?).await?;
     query::parameter_types(&plan)
 }
 
-/// Whether there was anything to delete by.
+/// Returns how many rows there were to delete when they were counted, which is before they are deleted. What was done under
+/// the same key before was counted then.
 async fn run_once(
     keyed: &Keyed<'_>,
+    sql: &str,
     delete: &DeleteStatement,
     values: &ParameterRow,
     part: u32,
-) -> Result<bool, Error> {
+) -> Result<Option<u64>, Error> {
     let session = keyed.session();
     let context = StatementContext::of(session).await?;
     let place = stored_table(table_name(delete)?, context.database_name())?;
@@ -73,26 +75,7 @@ async fn run_once(
         utc: &*super::settings::time_zone(&context.options)? == "UTC",
     };
 
-    let Some(filters) = filters(&context, delete, values).await? else { return Ok(false) };
-    for filter in &filters {
-        if !classify(filter, &table, &time).is_exact() {
-            return Err(Error::request(
-                ErrorKind::Unsupported,
-                format!(
-                    "DELETE is supported by one range of time and by tags; this is neither: {}",
-                    datafusion::logical_expr::expr_rewriter::unnormalize_col(filter.clone()),
-                ),
-            ));
-        }
-    }
-    let pruning = Pruning::of(&filters, &table, &time);
-    if pruning.is_empty() {
-        return Ok(false);
-    }
-    let series = match TagFilter::compile(&context.state, &table, &pruning.tags)? {
-        Some(filter) => SeriesSelection::Matching(filter),
-        None => SeriesSelection::All,
-    };
+    let Some(filters) = filters(&context, delete, values).await? else { return Ok(Some(0)) };
     let options = WriteOptions {
         idempotency_key: context.options.idempotency_key.clone().map(|key| (key, part)),
         digest: keyed.digest(),
@@ -100,10 +83,26 @@ async fn run_once(
         deadline: context.options.query_timeout,
         ..WriteOptions::default()
     };
+    if !filters.iter().all(|filter| classify(filter, &table, &time).is_exact()) {
+        let query = as_query(&points::columns(&table), delete)?;
+        let rows = query::start(session, sql, &query, values).await?;
+        return Ok(Some(points::delete(session.engine().store(), &table, rows, &options).await?));
+    }
+    let pruning = Pruning::of(&filters, &table, &time);
+    if pruning.is_empty() {
+        return Ok(Some(0));
+    }
+    let series = match TagFilter::compile(&context.state, &table, &pruning.tags)? {
+        Some(filter) => SeriesSelection::Matching(filter),
+        None => SeriesSelection::All,
+    };
+    let query = as_query("count(*)", delete)?;
+    let deleted = points::count(query::start(session, sql, &query, values).await?).await?;
     let delete = Delete { table: table.id, time: pruning.time, series };
     let receipt = session.engine().store().delete(delete, &options).await?;
     everywhere([&receipt])?;
-    Ok(true)
+    let repeated = receipt.shards.iter().any(|part| part.duplicate);
+    Ok((!repeated).then_some(deleted))
 }
 
 /// The predicate as conjuncts, types settled and constants folded; `None` if it keeps no row.
@@ -112,7 +111,7 @@ async fn filters(
     delete: &DeleteStatement,
     values: &ParameterRow,
 ) -> Result<Option<Vec<Expr>>, Error> {
-    let mut plan = query::logical(context, &as_query(delete)?).await?;
+    let mut plan = query::logical(context, &as_query("*", delete)?).await?;
     if !values.is_empty() {
         let types = query::parameter_types(&plan)?;
         plan = plan.with_param_values(bind(values, &types)?)?;
@@ -152,8 +151,8 @@ fn table_name(delete: &DeleteStatement) -> Result<&ObjectName, Error> {
     }
 }
 
-/// `SELECT * FROM t WHERE …`: planned as a query, the predicate gets the same meaning as in one.
-fn as_query(delete: &DeleteStatement) -> Result<FrontStatement, Error> {
+/// `SELECT columns FROM t WHERE …`: planned as a query, the predicate gets the same meaning as in one.
+fn as_query(columns: &str, delete: &DeleteStatement) -> Result<FrontStatement, Error> {
     let DeleteStatement {
         delete_token: _,
         optimizer_hints,
@@ -179,7 +178,7 @@ fn as_query(delete: &DeleteStatement) -> Result<FrontStatement, Error> {
     }
     table_name(delete)?;
     let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = from;
-    let mut query = template();
+    let mut query = template(columns)?;
     let datafusion::sql::sqlparser::ast::SetExpr::Select(select) = query.body.as_mut() else {
         return Err(Error::request(ErrorKind::Internal, "the template of DELETE is no SELECT"));
     };
@@ -188,10 +187,10 @@ fn as_query(delete: &DeleteStatement) -> Result<FrontStatement, Error> {
     Ok(FrontStatement::Statement(Box::new(Statement::Query(query))))
 }
 
-fn template() -> Box<Query> {
+fn template(columns: &str) -> Result<Box<Query>, Error> {
     use datafusion::sql::sqlparser::{dialect::GenericDialect, parser::Parser};
     Parser::new(&GenericDialect {})
-        .try_with_sql("SELECT *")
+        .try_with_sql(&format!("SELECT {columns}"))
         .and_then(|mut parser| parser.parse_query())
-        .expect("the text is a constant that parses")
+        .map_err(|e| Error::request(ErrorKind::Internal, format!("DELETE as a query: {e}")))
 }

@@ -92,7 +92,7 @@ pub(super) async fn parameter_types(
     let target = Target::of(context, stored_table(name, context.database_name())?, insert)?;
     match plain_values(source) {
         Some(rows) => Ok(values::parameter_types(&target, rows)),
-        None => Ok(query::describe(context, &query_of(source), parameters).await?.1),
+        None => Ok(query::describe(context, &query_of(source), parameters, None).await?.1),
     }
 }
 

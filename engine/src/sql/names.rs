@@ -51,6 +51,17 @@ pub(crate) struct TablePlace {
     pub(crate) table: String,
 }
 
+/// The place that the parts of a name stand for, if they are of a table in schema `public`.
+pub(crate) fn single_place(parts: &[String], current: &str) -> Option<TablePlace> {
+    let (database, schema, table) = match parts {
+        [table] => (current, "public", table),
+        [schema, table] => (current, schema.as_str(), table),
+        [database, schema, table] => (database.as_str(), schema.as_str(), table),
+        _ => return None,
+    };
+    (schema == "public").then(|| TablePlace { database: database.to_owned(), table: table.clone() })
+}
+
 /// Resolves `table`, `public.table`, `database.public.table` to a stored table's place.
 pub(crate) fn stored_table(name: &ObjectName, current: &str) -> Result<TablePlace, Error> {
     let parts = parts(name)?;

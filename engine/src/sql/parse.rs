@@ -20,6 +20,8 @@ const DEPTH_MAX: usize = 100;
 pub(crate) enum ParsedStatement {
     /// What sqlparser and DataFusion know.
     Sql(Box<Statement>),
+    /// `CREATE DATABASE … WITH (kind = 'memory')`, without what follows the name.
+    MemoryDatabase(Box<Statement>),
     /// `CHECKPOINT`.
     Checkpoint,
     /// `ALTER CLUSTER`.
@@ -47,6 +49,7 @@ pub(crate) fn parse(sql: &str) -> Result<Parsed, Error> {
     if let Some(change) = cluster::parse(&tokens) {
         return Ok(Parsed { statement: ParsedStatement::Cluster(change?), parameters });
     }
+    let (tokens, kind) = without_kind(tokens)?;
     let end = tokens.iter().map(|t| t.span.end).max();
     let mut statements = DFParserBuilder::new(tokens)
         .with_dialect(&DIALECT)
@@ -56,7 +59,12 @@ pub(crate) fn parse(sql: &str) -> Result<Parsed, Error> {
         .map_err(|e| parser_error(&e, end.map_or((1, 1), |e| (e.line, e.column))))?;
     match (statements.pop_front(), statements.len()) {
         (Some(statement), 0) => {
-            Ok(Parsed { statement: ParsedStatement::Sql(Box::new(statement)), parameters })
+            let statement = Box::new(statement);
+            let statement = match kind {
+                DatabaseKind::Durable => ParsedStatement::Sql(statement),
+                DatabaseKind::Memory => ParsedStatement::MemoryDatabase(statement),
+            };
+            Ok(Parsed { statement, parameters })
         }
         (Some(_), more) => Err(Error::request(
             ErrorKind::Invalid,
@@ -99,6 +107,48 @@ fn number_parameters(
     let mut ids: Vec<String> = (1..=questions.max(numbered_max)).map(|n| format!("${n}")).collect();
     ids.append(&mut named);
     Ok((tokens, ids))
+}
+
+/// What a database is kept on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DatabaseKind {
+    Durable,
+    Memory,
+}
+
+/// Takes `WITH (kind = '…')` off the end of a `CREATE DATABASE`, which sqlparser does not know.
+fn without_kind(tokens: Vec<TokenWithSpan>) -> Result<(Vec<TokenWithSpan>, DatabaseKind), Error> {
+    let said = |t: &TokenWithSpan| {
+        !matches!(t.token, Token::Whitespace(_) | Token::SemiColon | Token::EOF)
+    };
+    let is = |index: usize, word: &str| match tokens.get(index).map(|t| &t.token) {
+        Some(Token::Word(w)) => w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word),
+        _ => false,
+    };
+    let places: Vec<usize> = (0..tokens.len()).filter(|i| said(&tokens[*i])).collect();
+    let [first, second, .., with, open, kind, equals, value, close] = places.as_slice() else {
+        return Ok((tokens, DatabaseKind::Durable));
+    };
+    let ours = is(*first, "CREATE")
+        && is(*second, "DATABASE")
+        && is(*with, "WITH")
+        && is(*kind, "kind")
+        && tokens[*open].token == Token::LParen
+        && tokens[*equals].token == Token::Eq
+        && tokens[*close].token == Token::RParen;
+    if !ours {
+        return Ok((tokens, DatabaseKind::Durable));
+    }
+    let kind = match &tokens[*value].token {
+        Token::SingleQuotedString(kind) if kind == "memory" => DatabaseKind::Memory,
+        Token::SingleQuotedString(kind) if kind == "durable" => DatabaseKind::Durable,
+        other => {
+            let place = tokens[*value].span.start;
+            let message = format!("the kind of a database is 'durable' or 'memory', not {other}");
+            return Err(syntax(message, place.line, place.column));
+        }
+    };
+    Ok((tokens.into_iter().take(*with).collect(), kind))
 }
 
 /// The statement of ours that sqlparser does not know.

@@ -59,6 +59,26 @@ pub(super) async fn start(
     Ok(stream_plan(engine.runtime(), plan, task, ticket))
 }
 
+/// Starts a plan of a statement that changes a memory database.
+pub(super) async fn stream(
+    session: &Session,
+    sql: &str,
+    context: &StatementContext,
+    plan: &LogicalPlan,
+) -> Result<QueryStream, Error> {
+    let engine = session.engine();
+    let options = &context.options;
+    let timeout = options.query_timeout.unwrap_or(engine.options().query_timeout);
+    let database = context.database_name();
+    let ticket = engine.queries().begin(sql, database, &options.client, timeout);
+    let state = context.state.clone();
+    let task = state.task_ctx();
+    let plan = plan.clone();
+    let work = async move { Ok(state.create_physical_plan(&plan).await?) };
+    let plan = ticket.limit(engine.runtime().run(work)).await?;
+    Ok(stream_plan(engine.runtime(), plan, task, ticket))
+}
+
 async fn physical(
     context: &StatementContext,
     statement: &FrontStatement,
@@ -73,21 +93,25 @@ async fn physical(
     Ok((plan, context.state.task_ctx()))
 }
 
-/// Schema and parameter types of a query, without running it.
+/// Schema and parameter types of a query, without running it. With values for its parameters the schema is the one that
+/// the query has with them: a parameter whose type nothing tells has that of its value.
 pub(super) async fn describe(
     context: &StatementContext,
     statement: &FrontStatement,
     parameters: &[String],
+    values: Option<&ParameterRow>,
 ) -> Result<(SchemaRef, BTreeMap<String, DataType>), Error> {
     let plan = logical(context, statement).await?;
-    let types = parameter_types(&plan)?;
-    // The analyzer settles types, and wants every parameter to have one.
-    let mut nulls = ParameterRow::new();
-    for id in parameters {
-        let data_type = types.get(id).unwrap_or(&DataType::Utf8);
-        nulls.insert(id.clone(), ScalarValue::try_from(data_type)?);
+    let mut types = parameter_types(&plan)?;
+    let given = values.map(|values| bind(values, &types)).transpose()?;
+    for (id, data_type) in cast_types(&plan)? {
+        types.entry(id).or_insert(data_type);
     }
-    let bound = plan.with_param_values(bind(&nulls, &BTreeMap::new())?)?;
+    let bound = match given {
+        Some(given) => given,
+        None => bind(&nulls(parameters, &types)?, &BTreeMap::new())?,
+    };
+    let bound = plan.with_param_values(bound)?;
     let analyzed = context.state.analyzer().execute_and_check(
         bound,
         context.state.config_options(),
@@ -96,12 +120,24 @@ pub(super) async fn describe(
     Ok((Arc::clone(analyzed.schema().inner()), types))
 }
 
+/// A null of its type for every parameter: the analyzer settles types, and wants each to have one.
+fn nulls(
+    parameters: &[String],
+    types: &BTreeMap<String, DataType>,
+) -> Result<ParameterRow, DataFusionError> {
+    let null = |id: &String| {
+        let data_type = types.get(id).unwrap_or(&DataType::Utf8);
+        Ok((id.clone(), ScalarValue::try_from(data_type)?))
+    };
+    parameters.iter().map(null).collect()
+}
+
 /// The logical plan of a query that reads and does nothing else.
 pub(super) async fn logical(
     context: &StatementContext,
     statement: &FrontStatement,
 ) -> Result<LogicalPlan, Error> {
-    context.database(context.database_name())?;
+    context.check_database(context.database_name())?;
     let plan = match context.state.statement_to_plan(statement.clone()).await {
         Ok(plan) => plan,
         Err(e) => {
@@ -123,7 +159,7 @@ pub(super) async fn logical(
 }
 
 /// DataFusion's error, with its place in the text.
-fn planning_error(error: DataFusionError) -> Error {
+pub(super) fn planning_error(error: DataFusionError) -> Error {
     let place = error.diagnostic().and_then(|d| d.span).map(|s| (s.start.line, s.start.column));
     let error = Error::from(error);
     match place {
@@ -179,6 +215,9 @@ fn missing(context: &StatementContext, reference: TableReference) -> Option<Erro
     }
     let place = reference.resolve(context.database_name(), "public");
     let names = || context.catalog.databases.values().map(|d| d.name.as_str());
+    if context.engine.memory().get(&place.catalog).is_some() {
+        return None;
+    }
     let Some(database) = context.catalog.database(&place.catalog) else {
         return Some(no_database(&place.catalog, names()));
     };
@@ -242,6 +281,27 @@ pub(super) fn parameter_types(plan: &LogicalPlan) -> Result<BTreeMap<String, Dat
             }
         }
         Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(types)
+}
+
+/// Parameters that are cast, and to what: `CAST(? AS T)` asks for a `T`. A value of another type is left to the cast.
+fn cast_types(plan: &LogicalPlan) -> Result<BTreeMap<String, DataType>, Error> {
+    let mut types = BTreeMap::new();
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|e| {
+                let (inner, data_type) = match e {
+                    Expr::Cast(cast) => (&cast.expr, cast.field.data_type()),
+                    Expr::TryCast(cast) => (&cast.expr, cast.field.data_type()),
+                    _ => return Ok(TreeNodeRecursion::Continue),
+                };
+                if let Expr::Placeholder(placeholder) = inner.as_ref() {
+                    types.insert(placeholder.id.clone(), data_type.clone());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
     })?;
     Ok(types)
 }

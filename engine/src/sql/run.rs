@@ -8,10 +8,12 @@ use datafusion::arrow::record_batch::RecordBatch;
 use quorate_storage::catalog::CatalogCommand;
 
 use super::action::Action;
+use super::memory::{self, MemoryStatement};
 use super::parameters::Parameters;
 use super::parse::{Parsed, parse};
 use super::{
-    StatementContext, alter, cluster, create, delete, insert, query, settings, show, update, view,
+    StatementContext, alter, cluster, create, current_database, delete, insert, query, settings,
+    show, update, view,
 };
 use crate::{Error, ErrorKind, Outcome, QueryId, Session, StatementKind, StatementPlan};
 
@@ -21,17 +23,37 @@ const PLANS_MAX: usize = 5;
 /// Statements up to this length are parsed where they arrive.
 const SHORT_BYTES: usize = 16 << 10;
 
-/// Parses and plans a statement without running it.
-pub(crate) async fn plan(session: &Session, sql: &str) -> Result<StatementPlan, Error> {
+/// Parses and plans a statement without running it, with the values of its parameters if they are known.
+pub(crate) async fn plan(
+    session: &Session,
+    sql: &str,
+    values: Option<RecordBatch>,
+) -> Result<StatementPlan, Error> {
     let Parsed { statement, parameters } = parse_aside(session, sql).await?;
+    if let Some(statement) = MemoryStatement::of(session, &statement) {
+        let context = StatementContext::of(session).await?;
+        let types = statement.parameter_types(&context).await?;
+        let (kind, schema) = (statement.kind(), count_schema());
+        return Ok(StatementPlan {
+            kind,
+            schema,
+            parameters: parameter_schema(&parameters, &types),
+        });
+    }
     let action = Action::of(statement)?;
+    let values = match values {
+        Some(batch) if action.kind() == StatementKind::Query => {
+            Some(Parameters::new(parameters.clone(), Some(batch))?.single_row()?)
+        }
+        Some(_) | None => None,
+    };
     let kind = action.kind();
     let context = StatementContext::of(session).await?;
     let engine = Arc::clone(session.engine());
     let work = async move {
         let (schema, types) = match &action {
             Action::Query(statement) | Action::Explain(statement) => {
-                query::describe(&context, statement, &parameters).await?
+                query::describe(&context, statement, &parameters, values.as_ref()).await?
             }
             Action::Insert(insert) => {
                 (count_schema(), insert::parameter_types(&context, insert, &parameters).await?)
@@ -49,6 +71,7 @@ pub(crate) async fn plan(session: &Session, sql: &str) -> Result<StatementPlan, 
             | Action::ShowQueries
             | Action::ShowSetting { .. } => (show::schema(&action, &context), BTreeMap::new()),
             Action::CreateDatabase { .. }
+            | Action::MemoryDatabase { .. }
             | Action::DropDatabase { .. }
             | Action::CreateTable(_)
             | Action::DropTable { .. }
@@ -75,8 +98,11 @@ pub(crate) async fn execute(
     parameters: Option<RecordBatch>,
 ) -> Result<Outcome, Error> {
     let Parsed { statement, parameters: ids } = parse_aside(session, sql).await?;
-    let action = Action::of(statement)?;
     let parameters = Parameters::new(ids, parameters)?;
+    if let Some(statement) = MemoryStatement::of(session, &statement) {
+        return Box::pin(statement.run(session, sql, &parameters)).await;
+    }
+    let action = Action::of(statement)?;
     if action.kind() == StatementKind::Command && !parameters.is_empty() {
         return Err(Error::request(ErrorKind::Invalid, "this statement takes no parameters"));
     }
@@ -95,6 +121,10 @@ pub(crate) async fn execute(
             return set(session, action).await;
         }
         Action::Kill { query } => return kill(session, query),
+        Action::MemoryDatabase { name, if_not_exists } => {
+            return memory::create_database(session, &name, if_not_exists);
+        }
+        Action::DropDatabase { ref name, .. } if drops_memory(session, name) => {}
         Action::Checkpoint => session.engine().store().flush().await?,
         Action::Vacuum => session.engine().store().compact().await?,
         Action::Cluster(change) => cluster::run(session, &change).await?,
@@ -164,6 +194,10 @@ async fn command_of(session: &Session, action: Action) -> Result<CatalogCommand,
     let current = context.database_name();
     match action {
         Action::CreateDatabase { name, if_not_exists } => {
+            if session.engine().memory().get(&name).is_some() {
+                let message = format!("a memory database {name:?} exists already on this node");
+                return Err(Error::request(ErrorKind::Conflict, message));
+            }
             Ok(CatalogCommand::CreateDatabase { name, if_not_exists })
         }
         Action::DropDatabase { name, if_exists } => {
@@ -211,10 +245,18 @@ async fn set(session: &Session, action: Action) -> Result<Outcome, Error> {
     };
     if name == "database" {
         let context = StatementContext::of(session).await?;
-        context.database(&value)?;
+        context.check_database(&value)?;
     }
     session.change(|options| settings::set(options, &name, &value))?;
     Ok(Outcome::Done)
+}
+
+/// Drops a memory database, if it is one that goes: the session's own stays.
+fn drops_memory(session: &Session, name: &str) -> bool {
+    let engine = session.engine();
+    let own = current_database(&session.options()) == name;
+    let durable = engine.store().catalog().database(name).is_some();
+    !own && !durable && engine.memory().drop_database(name)
 }
 
 fn kill(session: &Session, query: QueryId) -> Result<Outcome, Error> {

@@ -95,15 +95,23 @@ pub(crate) fn reset(options: &mut SessionOptions, name: &str) -> Result<(), Erro
 /// Settings of the node, then those of the session.
 pub(crate) fn list(engine: &Engine, options: &SessionOptions) -> Vec<Setting> {
     let mut all = engine.options().settings.clone();
-    all.extend(SETTINGS.iter().map(|(name, _, description)| {
+    for (name, _, description) in SETTINGS {
         let (value, changed) = value_of(engine, options, name);
-        Setting {
-            name: (*name).to_owned(),
+        // One row for each name: what is in force.
+        if let Some(known) = all.iter_mut().find(|setting| setting.name == name) {
+            if changed {
+                known.value = value;
+                "session".clone_into(&mut known.source);
+            }
+            continue;
+        }
+        all.push(Setting {
+            name: name.to_owned(),
             value,
             source: if changed { "session" } else { "default" }.to_owned(),
-            description: (*description).to_owned(),
-        }
-    }));
+            description: description.to_owned(),
+        });
+    }
     all
 }
 

@@ -19,6 +19,7 @@ use super::cast::name_of;
 use super::names::{no_table, parts, quote, stored_table};
 use super::{StatementContext, format_duration};
 use crate::exec::batches;
+use crate::memory::{MemoryDatabase, Relation};
 use crate::{Error, ErrorKind, Outcome};
 
 /// A small answer: columns of texts.
@@ -41,6 +42,7 @@ fn columns(action: &Action) -> &'static [&'static str] {
         Action::Query(_)
         | Action::Explain(_)
         | Action::CreateDatabase { .. }
+        | Action::MemoryDatabase { .. }
         | Action::DropDatabase { .. }
         | Action::CreateTable(_)
         | Action::DropTable { .. }
@@ -118,13 +120,32 @@ impl NameFilter {
 }
 
 fn databases(context: &StatementContext) -> Vec<Vec<String>> {
-    let mut names = context.catalog.databases.values().map(|d| d.name.clone()).collect::<Vec<_>>();
-    names.sort_unstable();
-    names.into_iter().map(|name| vec![name, "durable".to_owned()]).collect()
+    let durable = context.catalog.databases.values().map(|d| (d.name.clone(), "durable"));
+    let memory = context.engine.memory().names().into_iter().map(|name| (name, "memory"));
+    let mut all: Vec<_> = durable.chain(memory).collect();
+    all.sort_unstable();
+    all.into_iter().map(|(name, kind)| vec![name, kind.to_owned()]).collect()
+}
+
+/// A memory database that no durable one hides.
+fn memory(context: &StatementContext, name: &str) -> Option<Arc<MemoryDatabase>> {
+    let durable = context.catalog.database(name).is_some();
+    context.engine.memory().get(name).filter(|_| !durable)
 }
 
 fn tables(context: &StatementContext, database: Option<&str>) -> Result<Vec<Vec<String>>, Error> {
-    let database = context.database(database.unwrap_or(context.database_name()))?;
+    let name = database.unwrap_or(context.database_name());
+    if let Some(memory) = memory(context, name) {
+        let row = |(table, relation): (&String, &Relation)| {
+            let kind = match relation {
+                Relation::Table(_) => "BASE TABLE",
+                Relation::View(_) => "VIEW",
+            };
+            [name, "public", table, kind].map(str::to_owned).to_vec()
+        };
+        return Ok(memory.relations.read().iter().map(row).collect());
+    }
+    let database = context.database(name)?;
     let tables = database.tables.keys().map(|table| (table, "BASE TABLE"));
     let views = context.catalog.views_of(database.id).map(|view| (&view.name, "VIEW"));
     let mut all: Vec<(&String, &str)> = tables.chain(views).collect();
@@ -146,7 +167,9 @@ async fn describe(
         return describe_system(context, &names).await;
     }
     let place = stored_table(name, context.database_name())?;
-    if context.catalog.view(&place.database, &place.table).is_some() {
+    if memory(context, &place.database).is_some()
+        || context.catalog.view(&place.database, &place.table).is_some()
+    {
         return describe_system(context, &[place.database, "public".to_owned(), place.table]).await;
     }
     let table = context.table(&place)?;

@@ -8,32 +8,15 @@ use datafusion::sql::sqlparser::ast::{CreateView, Statement};
 use quorate_storage::catalog::{CatalogCommand, ExistingView};
 
 use super::action::{only, unsupported};
-use super::names::{name_of, quote_always, stored_table};
+use super::names::{TablePlace, name_of, quote_always, stored_table};
 use super::{StatementContext, parse, query};
 use crate::{Error, ErrorKind, Outcome, Session};
 
 /// Runs a `CREATE VIEW`.
 pub(super) async fn create(session: &Session, view: &CreateView) -> Result<Outcome, Error> {
-    check_clauses(view)?;
     let context = StatementContext::of(session).await?;
     let place = stored_table(&view.name, context.database_name())?;
-    if place.database != context.database_name() {
-        return Err(unsupported(
-            "CREATE VIEW in another database than the session's (USE it first)",
-        ));
-    }
-    let text = text_of(view);
-    let parsed = parse::parse(&text)?;
-    if !parsed.parameters.is_empty() {
-        let message = "a view takes no parameters: write the values";
-        return Err(Error::request(ErrorKind::Invalid, message));
-    }
-    let statement = FrontStatement::Statement(Box::new(Statement::Query(view.query.clone())));
-    query::logical(&context, &statement).await?;
-    if uses(&context, &text, &place.table)? {
-        let message = format!("view {:?} would be defined by itself", place.table);
-        return Err(Error::request(ErrorKind::Invalid, message));
-    }
+    let text = checked_query(&context, view, &place).await?;
     let command = CatalogCommand::CreateView {
         database: place.database,
         name: place.table,
@@ -48,6 +31,33 @@ pub(super) async fn create(session: &Session, view: &CreateView) -> Result<Outco
     };
     session.engine().store().change_catalog(command).await?;
     Ok(Outcome::Done)
+}
+
+/// The text of a view's query, which can be planned as things are.
+pub(super) async fn checked_query(
+    context: &StatementContext,
+    view: &CreateView,
+    place: &TablePlace,
+) -> Result<String, Error> {
+    check_clauses(view)?;
+    if place.database != context.database_name() {
+        return Err(unsupported(
+            "CREATE VIEW in another database than the session's (USE it first)",
+        ));
+    }
+    let text = text_of(view);
+    let parsed = parse::parse(&text)?;
+    if !parsed.parameters.is_empty() {
+        let message = "a view takes no parameters: write the values";
+        return Err(Error::request(ErrorKind::Invalid, message));
+    }
+    let statement = FrontStatement::Statement(Box::new(Statement::Query(view.query.clone())));
+    query::logical(context, &statement).await?;
+    if uses(context, &text, &place.table)? {
+        let message = format!("view {:?} would be defined by itself", place.table);
+        return Err(Error::request(ErrorKind::Invalid, message));
+    }
+    Ok(text)
 }
 
 fn check_clauses(view: &CreateView) -> Result<(), Error> {

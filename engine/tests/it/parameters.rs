@@ -38,6 +38,7 @@ async fn types_are_those_of_what_parameters_are_compared_with_or_fill() {
         ("SELECT * FROM cpu WHERE time >= $2 AND n = $1", "$1 Int64; $2 Timestamp(ns, \"UTC\")"),
         ("SELECT * FROM cpu LIMIT ? OFFSET ?", "$1 Int64; $2 Int64"),
         ("SELECT ?", "$1 Utf8"),
+        ("SELECT CAST($1 AS BIGINT) + 1, $2::TIMESTAMP", "$1 Int64; $2 Timestamp(ns)"),
         ("SELECT $3 FROM cpu WHERE n = $1", "$1 Int64; $2 Utf8; $3 Utf8"),
         ("SELECT * FROM cpu WHERE host = $name", "$name Utf8"),
         (

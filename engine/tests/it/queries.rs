@@ -156,6 +156,7 @@ async fn deletes_hide_rows_and_no_others() {
         ("DELETE FROM cpu WHERE region IS NULL", "1.0 2.0 3.0"),
         ("DELETE FROM cpu AS c WHERE c.host ~ '[bx]' AND c.time <= now()", "1.0 2.0"),
         ("DELETE FROM cpu WHERE host = 'nobody'", "1.0 2.0"),
+        ("DELETE FROM cpu WHERE usage > 1.5", "1.0"),
         ("DELETE FROM cpu", ""),
     ] {
         db.run(delete).await;

@@ -9,7 +9,9 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
-use quorate_storage::{ShardStatus, StoreStatus};
+use quorate_engine::QueryStatus;
+use quorate_storage::{Durations, ShardStatus, StoreStatus};
+use quorate_wal::BUCKETS;
 
 use super::door::Door;
 
@@ -77,6 +79,17 @@ impl Text {
         self.sample(name, "", value);
     }
 
+    fn histogram(&mut self, name: &str, help: &str, durations: &Durations) {
+        self.family(name, "histogram", help);
+        for (limit, count) in BUCKETS.iter().zip(durations.up_to) {
+            let labels = format!("{{le=\"{}\"}}", seconds(*limit));
+            self.sample(&format!("{name}_bucket"), &labels, count);
+        }
+        self.sample(&format!("{name}_bucket"), "{le=\"+Inf\"}", durations.count);
+        self.sample(&format!("{name}_sum"), "", seconds(durations.micros));
+        self.sample(&format!("{name}_count"), "", durations.count);
+    }
+
     fn of_shards(
         &mut self,
         (name, kind, help): (&str, &str, &str),
@@ -88,6 +101,10 @@ impl Text {
             self.sample(name, &format!("{{shard=\"{}\"}}", shard.shard.0), value(shard));
         }
     }
+}
+
+fn seconds(micros: u64) -> f64 {
+    micros as f64 / 1e6
 }
 
 /// `/metrics`.
@@ -102,6 +119,7 @@ pub(super) async fn metrics(State(door): State<Arc<Door>>) -> Response {
     text.gauge("quorate_ready", "Whether the node serves reads and writes.", u8::from(ready));
     if let Some(engine) = engine {
         store(&mut text, &engine.store().status());
+        queries(&mut text, &engine.query_status());
     }
     let kind = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], text.0).into_response()
@@ -131,6 +149,17 @@ fn http(text: &mut Text, counters: &Counters) {
     );
 }
 
+fn queries(text: &mut Text, status: &QueryStatus) {
+    text.gauge("quorate_queries_running", "Queries that run now.", status.running);
+    let help = "Durations of queries, from planning to the last row or error.";
+    text.histogram("quorate_query_seconds", help, &status.durations);
+    text.gauge(
+        "quorate_query_memory_bytes",
+        "Memory that the running queries have reserved.",
+        status.memory_bytes,
+    );
+}
+
 fn store(text: &mut Text, status: &StoreStatus) {
     text.counter("quorate_rows_accepted_total", "Rows accepted since start.", status.rows_accepted);
     text.gauge("quorate_writes_waiting", "Writes that wait for memory.", status.writes_waiting);
@@ -139,10 +168,8 @@ fn store(text: &mut Text, status: &StoreStatus) {
     text.counter("quorate_wal_written_bytes_total", "Bytes written to the log.", wal.bytes_written);
     text.counter("quorate_wal_syncs_total", "Syncs of the log.", wal.syncs);
     text.counter("quorate_wal_entries_total", "Entries appended to the log.", wal.entries);
-    let name = "quorate_wal_sync_seconds";
-    text.family(name, "gauge", "Duration of the last syncs, by quantile.");
-    text.sample(name, "{quantile=\"0.5\"}", wal.sync_micros_p50 as f64 / 1e6);
-    text.sample(name, "{quantile=\"0.99\"}", wal.sync_micros_p99 as f64 / 1e6);
+    let help = "Durations of the syncs of the log.";
+    text.histogram("quorate_wal_sync_seconds", help, &wal.sync_durations);
     text.gauge(
         "quorate_wal_disk_full",
         "Whether writes are refused for want of space.",
@@ -174,6 +201,11 @@ fn store(text: &mut Text, status: &StoreStatus) {
         family("quorate_shard_rows_deduplicated_total", "counter", "Rows merged by primary key."),
         shards,
         |s| s.rows_deduplicated,
+    );
+    text.of_shards(
+        family("quorate_shard_leads", "gauge", "Whether this node leads the shard."),
+        shards,
+        |s| u64::from(s.group.leader == Some(s.group.replica)),
     );
     text.of_shards(family("quorate_shard_term", "gauge", "Raft term."), shards, |s| s.group.term);
     text.of_shards(

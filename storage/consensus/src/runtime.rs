@@ -40,9 +40,9 @@ fn on_grid(origin: Instant, now: Instant, wait: Duration) -> Duration {
         return wait;
     }
     let end = now.saturating_duration_since(origin) + wait;
-    let steps = end.as_nanos().div_ceil(GRID.as_nanos());
-    let grid = u64::try_from(GRID.as_nanos() * steps).map_or(end, Duration::from_nanos);
-    wait + (grid - end)
+    let past = u64::try_from(end.as_nanos() % GRID.as_nanos()).unwrap_or_default();
+    let past = Duration::from_nanos(past);
+    if past.is_zero() { wait } else { wait + GRID.saturating_sub(past) }
 }
 
 impl AsyncRuntime for GridRuntime {

@@ -1,12 +1,13 @@
 //! What is asked of the store, and what it answers: writes, deletes, reads, receipts.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::TableId;
 use crate::scan::{SeriesFilter, TimeRange};
+use crate::{SeriesKey, TableId};
 
 /// What is committed under an idempotency key in one shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,6 +84,8 @@ pub enum SeriesSelection {
     All,
     /// Those that the filter keeps, found at a read index and then logged by key.
     Matching(Arc<dyn SeriesFilter>),
+    /// These.
+    These(BTreeSet<SeriesKey>),
 }
 
 /// A delete by time range and series.

@@ -323,6 +323,7 @@ async fn delete_in(
     let shard = store.inner.shard(id)?;
     let series = match &delete.series {
         SeriesSelection::All => None,
+        SeriesSelection::These(series) => Some(series.iter().cloned().collect()),
         SeriesSelection::Matching(filter) => {
             let view = super::read::view_of(store, id, delete.table, deadline).await?;
             let (filter, time) = (Arc::clone(filter), delete.time);

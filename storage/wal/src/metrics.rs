@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::histogram::{Durations, Histogram};
+
 /// How many syncs the percentiles are over.
 const SYNCS_KEPT: usize = 1024;
 /// How far back [`WalStatus::sync_micros_recent_p99`] looks.
@@ -21,6 +23,8 @@ pub struct WalStatus {
     pub syncs: u64,
     /// Entries appended since start.
     pub entries: u64,
+    /// Durations of the syncs since start.
+    pub sync_durations: Durations,
     /// Duration of the last syncs: 50th percentile, in microseconds.
     pub sync_micros_p50: u64,
     /// 99th percentile, in microseconds.
@@ -43,6 +47,7 @@ pub(crate) struct Metrics {
     bytes_written: AtomicU64,
     syncs: AtomicU64,
     entries: AtomicU64,
+    durations: Histogram,
     /// The last syncs: when, and how long; oldest overwritten first.
     sync_micros: Mutex<Vec<(Duration, u64)>>,
     /// When the write that is under way began, in microseconds of the clock; 0 without one.
@@ -64,6 +69,7 @@ impl Metrics {
         self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
         self.entries.fetch_add(entries, Ordering::Relaxed);
         let sync_number = self.syncs.fetch_add(1, Ordering::Relaxed);
+        self.durations.observe(sync);
         let micros = micros(sync);
         let mut kept = self.sync_micros.lock();
         if kept.len() < SYNCS_KEPT {
@@ -93,6 +99,7 @@ impl Metrics {
             bytes_written: self.bytes_written.load(Ordering::Relaxed),
             syncs: self.syncs.load(Ordering::Relaxed),
             entries: self.entries.load(Ordering::Relaxed),
+            sync_durations: self.durations.durations(),
             sync_micros_p50: percentile(50).unwrap_or(0),
             sync_micros_p99: percentile(99).unwrap_or(0),
             sync_micros_recent_p50: of_recent(50),
