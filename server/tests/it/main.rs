@@ -7,5 +7,6 @@ mod node;
 mod command_line;
 mod many_clients;
 mod probes;
+mod prompt;
 mod sql;
 mod writes;

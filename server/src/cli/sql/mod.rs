@@ -4,6 +4,7 @@
 //! error ends a script. Results go to standard output, errors to standard error. A reader that goes away (`| head`) is
 //! no error.
 
+mod editor;
 mod output;
 mod prompt;
 mod statements;
@@ -101,7 +102,10 @@ impl From<io::Error> for Failure {
 
 /// Runs the command.
 pub(crate) fn run(arguments: SqlArgs) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    // A thread of its own for the connection: while the prompt waits for the user, cancelled queries must be told to the
+    // server, and its pings be answered.
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match runtime.worker_threads(1).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail(format_args!("cannot start: {error}")),
     };

@@ -1,19 +1,18 @@
-//! The prompt: statements over several lines until a semicolon, with a history, and commands that begin with `\`.
+//! The prompt: statements that end with a semicolon, and commands that begin with `\`.
 //!
-//! Ctrl-C clears what is being written, or cancels the query that runs; Ctrl-D and `\q` leave.
+//! Ctrl-C throws away what is being written, or cancels the query that runs; Ctrl-D, `quit` and `\q` leave.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use futures::FutureExt;
 use quorate_flight::Client;
 use quorate_wal::{Clock, SystemClock};
-use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::editor::{Editor, Word};
 use super::output::is_broken_pipe;
 use super::{Failure, Format, fail, run_statement, statements};
 
@@ -22,45 +21,36 @@ const HELP: &str = "\
 \\d TABLE    columns of a table
 \\l          databases
 \\timing     tell how long statements take, or stop telling
-\\?          this
-\\q          leave (also Ctrl-D)
+\\?          this (also help)
+\\q          leave (also quit, exit, Ctrl-D)
 
-A statement ends with a semicolon and may take several lines. Ctrl-C cancels it.
+A statement ends with a semicolon and may take several lines. Ctrl-C throws it away, or cancels it while it runs.
 ";
 
 /// Reads and runs statements until the user leaves.
 pub(super) fn run(runtime: &Runtime, client: &mut Client, format: Format) -> ExitCode {
-    let mut editor = match DefaultEditor::new() {
+    let mut editor = match Editor::open() {
         Ok(editor) => editor,
         Err(error) => return fail(format_args!("cannot read from the terminal: {error}")),
     };
-    let history = history_path();
-    if let Some(path) = &history {
-        // The first time there is none.
-        let _ = editor.load_history(path);
-    }
     tell(format_args!("quorate {} — \\? for help, \\q to leave", env!("CARGO_PKG_VERSION")));
     let interrupts = runtime.block_on(async { signal(SignalKind::interrupt()) });
     let interrupts = match interrupts {
         Ok(interrupts) => interrupts,
         Err(error) => return fail(format_args!("cannot listen for signals: {error}")),
     };
-    let mut prompt =
-        Prompt { runtime, client, interrupts, format, timing: false, text: String::new() };
+    let mut prompt = Prompt { runtime, client, interrupts, format, timing: false };
     loop {
-        let mark = if prompt.text.trim().is_empty() { "quorate> " } else { "      -> " };
-        match editor.readline(mark) {
-            Ok(line) => {
-                if prompt.take(&mut editor, &line) == Next::Leave {
+        match editor.read("quorate> ") {
+            Ok(text) => {
+                if prompt.take(&text) == Next::Leave {
                     break;
                 }
             }
-            Err(ReadlineError::Interrupted) => prompt.text.clear(),
+            // What was written is gone.
+            Err(ReadlineError::Interrupted) => {}
             Err(ReadlineError::Eof) => break,
             Err(error) => return fail(format_args!("cannot read from the terminal: {error}")),
-        }
-        if let Some(path) = &history {
-            save(&mut editor, path);
         }
     }
     ExitCode::SUCCESS
@@ -78,30 +68,25 @@ struct Prompt<'a> {
     interrupts: Signal,
     format: Format,
     timing: bool,
-    /// What was written since the last semicolon.
-    text: String,
 }
 
 impl Prompt<'_> {
-    /// Takes a line.
-    fn take(&mut self, editor: &mut DefaultEditor, line: &str) -> Next {
-        if self.text.trim().is_empty() && line.trim_start().starts_with('\\') {
-            let _ = editor.add_history_entry(line.trim());
-            return self.command(line.trim());
+    /// Takes an input: a command, or statements that run until one fails.
+    fn take(&mut self, text: &str) -> Next {
+        match Word::parse(text) {
+            Some(Word::Quit) => return Next::Leave,
+            Some(Word::Help) => {
+                tell(HELP.trim_end());
+                return Next::Line;
+            }
+            None => {}
         }
-        self.text.push_str(line);
-        self.text.push('\n');
-        let text = std::mem::take(&mut self.text);
-        let cut = statements::cut(&text);
-        if !cut.statements.is_empty() {
-            let ended = text.len() - cut.rest.len();
-            let _ = editor.add_history_entry(text.get(..ended).unwrap_or_default().trim());
+        if text.trim_start().starts_with('\\') {
+            return self.command(text.trim());
         }
-        cut.rest.clone_into(&mut self.text);
-        for statement in cut.statements {
+        for statement in statements::cut(text).statements {
+            // What was written after a failure was written in the belief that it would go well.
             if !self.statement(statement) {
-                // What was written after a failure was written in the belief that it would go well.
-                self.text.clear();
                 break;
             }
         }
@@ -162,22 +147,4 @@ impl Prompt<'_> {
 
 fn tell(text: impl std::fmt::Display) {
     let _ = writeln!(io::stdout(), "{text}");
-}
-
-/// `$XDG_STATE_HOME/quorate/history`, or below `~/.local/state`.
-fn history_path() -> Option<PathBuf> {
-    let state = match std::env::var_os("XDG_STATE_HOME").filter(|dir| !dir.is_empty()) {
-        Some(dir) => PathBuf::from(dir),
-        None => PathBuf::from(std::env::var_os("HOME")?).join(".local/state"),
-    };
-    Some(state.join("quorate").join("history"))
-}
-
-/// A history that cannot be kept is no reason to stop.
-fn save(editor: &mut DefaultEditor, path: &std::path::Path) {
-    if let Some(dir) = path.parent()
-        && std::fs::create_dir_all(dir).is_ok()
-    {
-        let _ = editor.save_history(path);
-    }
 }

@@ -1,0 +1,142 @@
+//! The prompt of `quorate sql`, at a terminal.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rexpect::reader::Options;
+use rexpect::session::{PtySession, spawn_with_options};
+use tempfile::TempDir;
+
+use crate::node::{Node, quorate, wait_for};
+
+/// How long a terminal may stay silent before a test fails.
+const PATIENCE_MS: u64 = 60_000;
+
+/// `quorate sql` at a terminal of 24 lines.
+struct Terminal {
+    session: PtySession,
+}
+
+impl Terminal {
+    /// Opens a prompt whose history lies below `state`.
+    fn open(node: &Node, state: &Path) -> Self {
+        Self::open_with(node, state, &[])
+    }
+
+    /// As [`Self::open`], with variables of the environment.
+    fn open_with(node: &Node, state: &Path, environment: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", "stty rows 24 cols 100; exec \"$0\" sql --addr \"$1\""]);
+        command.arg(quorate().get_program()).arg(node.flight());
+        command.env("XDG_STATE_HOME", state).env("TERM", "xterm").env("PAGER", "");
+        command.envs(environment.iter().copied());
+        let options = Options::new().timeout_ms(Some(PATIENCE_MS)).strip_ansi_escape_codes(true);
+        let mut terminal = Self { session: spawn_with_options(command, options).unwrap() };
+        terminal.expect("to leave");
+        terminal.expect("quorate> ");
+        terminal
+    }
+
+    /// Types keys.
+    fn keys(&mut self, keys: &str) {
+        self.session.send(keys).unwrap();
+        self.session.flush().unwrap();
+    }
+
+    /// Types a line, and waits for what it gives and for the next prompt.
+    fn line(&mut self, line: &str, want: &str) {
+        self.keys(&format!("{line}\r"));
+        self.expect(want);
+        self.expect("quorate> ");
+    }
+
+    /// Waits for a text; what came before it.
+    fn expect(&mut self, want: &str) -> String {
+        self.session.exp_string(want).unwrap_or_else(|error| panic!("{want:?}: {error}"))
+    }
+
+    /// Waits for the end.
+    fn ends(mut self) {
+        self.session.exp_eof().unwrap();
+        let status = format!("{:?}", self.session.process().wait().unwrap());
+        assert!(status.starts_with("Exited(") && status.ends_with(", 0)"), "{status}");
+    }
+}
+
+fn state() -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("quorate/sql_history");
+    (dir, file)
+}
+
+#[test]
+fn a_half_typed_statement_goes_with_ctrl_c() {
+    let (node, (state, _)) = (Node::start(&[]), state());
+    let mut terminal = Terminal::open(&node, state.path());
+    terminal.keys("SELECT 1 +\r2 +");
+    terminal.expect("2 +");
+    terminal.keys("\x03");
+    // What is typed ahead of the prompt goes, too.
+    terminal.expect("quorate> ");
+    terminal.line("SELECT 40 + 2 AS answer;", "| 42 ");
+    terminal.keys("\x04");
+    terminal.ends();
+}
+
+#[test]
+fn ctrl_c_cancels_the_query_and_not_the_prompt() {
+    let (node, (state, _)) = (Node::start(&[]), state());
+    let mut terminal = Terminal::open(&node, state.path());
+    terminal.keys("SELECT count(*) FROM generate_series(1, 900000000000) t(v) WHERE v % 7 = 8;\r");
+    let running = "SELECT count(*) FROM system.queries WHERE query LIKE '%900000000000) t%' \
+                   AND query NOT LIKE '%system.queries%'";
+    wait_for(|| (node.value(running) == 1).then_some(()));
+    terminal.line("\x03", "error: cancelled");
+    wait_for(|| (node.value(running) == 0).then_some(()));
+    terminal.line("SELECT 40 + 2 AS answer;", "| 42 ");
+}
+
+#[test]
+fn words_and_commands_help_and_leave() {
+    let (node, (state, _)) = (Node::start(&[]), state());
+    for leave in ["quit", "exit;", "\\q"] {
+        let mut terminal = Terminal::open(&node, state.path());
+        terminal.line("help", "A statement ends with a semicolon");
+        terminal.line("\\?", "A statement ends with a semicolon");
+        terminal.line("\\nonsense", "\\nonsense is no command; \\? lists them");
+        terminal.keys(&format!("{leave}\r"));
+        terminal.ends();
+    }
+}
+
+#[test]
+fn the_history_brings_statements_of_many_lines_back_whole() {
+    let (node, (state, file)) = (Node::start(&[]), state());
+    let mut terminal = Terminal::open(&node, state.path());
+    terminal.line(" SELECT 7 * 11 AS secret;", "| 77 ");
+    terminal.line("SELECT 40\r + 2 AS answer;", "| 42 ");
+    terminal.keys("\\q\r");
+    terminal.ends();
+    let kept = std::fs::read_to_string(&file).unwrap();
+    assert!(kept.contains("AS answer;") && !kept.contains("secret"), "{kept}");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let mut terminal = Terminal::open(&node, state.path());
+    // Before the last command there is the statement, with both of its lines.
+    terminal.line("\x1b[A\x1b[A", "| 42 ");
+    terminal.keys("\\q\r");
+    terminal.ends();
+}
+
+#[test]
+fn a_history_that_cannot_be_written_is_no_error() {
+    let (node, (state, _)) = (Node::start(&[]), state());
+    let file = state.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let mut terminal = Terminal::open(&node, &file);
+    terminal.line("SELECT 40 + 2 AS answer;", "| 42 ");
+    terminal.keys("\\q\r");
+    terminal.ends();
+    assert_eq!(std::fs::read(&file).unwrap(), b"");
+}
