@@ -8,5 +8,6 @@ mod command_line;
 mod many_clients;
 mod probes;
 mod prompt;
+mod scripts;
 mod sql;
 mod writes;

@@ -140,3 +140,34 @@ fn a_history_that_cannot_be_written_is_no_error() {
     terminal.ends();
     assert_eq!(std::fs::read(&file).unwrap(), b"");
 }
+
+#[test]
+fn commands_tell_what_they_did() {
+    let (node, (state, _)) = (Node::start(&[]), state());
+    assert_eq!(node.post("/api/v1/sql", "CREATE DATABASE lab").status, 204);
+    let mut terminal = Terminal::open(&node, state.path());
+    terminal.line("\\timing", "timing is on");
+    terminal.line("SELECT 40 + 2 AS answer;", " ms, 1 row");
+    terminal.line("\\x", "a line per column is on");
+    terminal.line("SELECT 40 + 2 AS answer;", "answer | 42");
+    terminal.line("\\c lab", "the database is lab");
+    terminal.line("\\format csv", "the format is csv");
+    terminal.line("SHOW database;", "database,lab");
+    terminal.line("\\pset pager off", "the pager is off");
+    terminal.line("\\nonsense", "error: \\nonsense is no command; \\? lists them");
+}
+
+#[test]
+fn watch_repeats_the_last_statement_until_ctrl_c() {
+    let (node, (state, _)) = (Node::start(&[]), state());
+    node.write("cpu,host=a usage=1 1");
+    let mut terminal = Terminal::open(&node, state.path());
+    terminal.line("\\watch", "there is none");
+    terminal.line("SELECT count(*) + 40 AS n FROM cpu;", "| 41 ");
+    terminal.keys("\\watch 0.01\r");
+    terminal.expect("| 41 ");
+    node.write("cpu,host=b usage=1 1");
+    terminal.expect("| 42 ");
+    terminal.line("\x03", "error: cancelled");
+    terminal.line("SELECT 40 + 3 AS answer;", "| 43 ");
+}

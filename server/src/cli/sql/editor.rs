@@ -112,9 +112,7 @@ impl Word {
 
 /// Whether Enter ends the input.
 fn is_whole(text: &str) -> bool {
-    text.trim_start().starts_with('\\')
-        || Word::parse(text).is_some()
-        || !statements::cut(text).rest_is_statement
+    Word::parse(text).is_some() || !statements::cut(text).rest_is_statement
 }
 
 /// `$XDG_STATE_HOME/quorate/sql_history`, or below `~/.local/state`.

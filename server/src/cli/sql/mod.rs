@@ -1,26 +1,28 @@
 //! `quorate sql`: one statement, a file, or a prompt.
 //!
-//! Statements run one after the other on one connection, so that `USE` and `SET` hold for those that follow; the first
-//! error ends a script. Results go to standard output, errors to standard error. A reader that goes away (`| head`) is
+//! Statements and commands run one after the other in one `session`, so that `USE` and `SET` hold for those that follow;
+//! the first error ends a script. The prompt reads them with an `editor`, `statements` cuts them apart, `command` knows
+//! those that begin with a backslash, and `output` lays results out. Results go to standard output, errors to standard error. A reader that goes away (`| head`) is
 //! no error.
 
+mod command;
 mod editor;
 mod output;
 mod prompt;
+mod session;
 mod statements;
 
 use std::fmt::Display;
-use std::io::{self, BufWriter, IsTerminal, Read, Write};
+use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use clap::{Args, ValueEnum};
-use futures::{Stream, StreamExt};
-use quorate_flight::{Client, ClientError, ClientOptions, ClientOutcome};
+use quorate_flight::{Client, ClientError, ClientOptions};
 
-use self::output::{More, Output, is_broken_pipe};
+use self::output::is_broken_pipe;
+use self::session::{Mode, Session};
 use super::fail;
 
 /// How results are shown.
@@ -36,6 +38,19 @@ pub(crate) enum Format {
     Ndjson,
     /// An Arrow IPC stream.
     Arrow,
+}
+
+impl Format {
+    /// Its name on the command line.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Csv => "csv",
+            Self::Json => "json",
+            Self::Ndjson => "ndjson",
+            Self::Arrow => "arrow",
+        }
+    }
 }
 
 /// Arguments of `sql`.
@@ -69,6 +84,8 @@ pub(crate) struct SqlArgs {
 enum Failure {
     /// The server, or the way to it.
     Client(ClientError),
+    /// A command that cannot be carried out.
+    Command(String),
     /// Our output cannot be written.
     Output(ArrowError),
 }
@@ -77,6 +94,7 @@ impl Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Client(error) => error.fmt(f),
+            Self::Command(message) => f.write_str(message),
             Self::Output(error) => write!(f, "cannot write the result: {error}"),
         }
     }
@@ -120,13 +138,20 @@ pub(crate) fn run(arguments: SqlArgs) -> ExitCode {
         token: arguments.token,
         headers: arguments.headers,
     };
-    let mut client = match runtime.block_on(Client::connect(options)) {
+    let client = match runtime.block_on(Client::connect(options)) {
         Ok(client) => client,
         Err(error) => return fail(error),
     };
     match script {
-        Some(text) => runtime.block_on(run_script(&mut client, &text, format)),
-        None => prompt::run(&runtime, &mut client, format),
+        Some(text) => {
+            let mut session = Session::new(client, format, Mode::Script);
+            match runtime.block_on(session.run(&text)) {
+                Ok(_) => ExitCode::SUCCESS,
+                Err(Failure::Output(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+                Err(error) => fail(error),
+            }
+        }
+        None => prompt::run(&runtime, Session::new(client, format, Mode::Prompt)),
     }
 }
 
@@ -152,77 +177,5 @@ fn script(arguments: &SqlArgs) -> Result<Option<String>, String> {
     match io::stdin().read_to_string(&mut text) {
         Ok(_) => Ok(Some(text)),
         Err(error) => Err(format!("cannot read standard input: {error}")),
-    }
-}
-
-async fn run_script(client: &mut Client, text: &str, format: Format) -> ExitCode {
-    let cut = statements::cut(text);
-    let last = cut.rest_is_statement.then(|| cut.rest.trim());
-    for statement in cut.statements.into_iter().chain(last) {
-        match run_statement(client, statement, format).await {
-            Ok(()) => {}
-            Err(Failure::Output(error)) if is_broken_pipe(&error) => return ExitCode::SUCCESS,
-            Err(error) => return fail(error),
-        }
-    }
-    ExitCode::SUCCESS
-}
-
-/// Runs one statement and writes what it gives.
-async fn run_statement(
-    client: &mut Client,
-    statement: &str,
-    format: Format,
-) -> Result<(), Failure> {
-    match client.execute(statement).await? {
-        ClientOutcome::Rows { schema, batches } => write_rows(&schema, batches, format).await,
-        ClientOutcome::Updated(count) => {
-            // Other forms are read by programs, which expect rows or nothing.
-            if format == Format::Table {
-                writeln!(io::stdout(), "{}", done(statement, count))?;
-            }
-            Ok(())
-        }
-    }
-}
-
-async fn write_rows(
-    schema: &SchemaRef,
-    mut batches: impl Stream<Item = Result<arrow::array::RecordBatch, ClientError>> + Unpin,
-    format: Format,
-) -> Result<(), Failure> {
-    let out = BufWriter::with_capacity(1 << 16, io::stdout());
-    let mut output = Output::begin(format, schema, out)?;
-    while let Some(batch) = batches.next().await {
-        if output.write(&batch?)? == More::Enough {
-            break;
-        }
-    }
-    // Dropped before the table is drawn: the server stops working on rows that nobody will see.
-    drop(batches);
-    Ok(output.finish(format)?)
-}
-
-fn done(statement: &str, count: Option<u64>) -> String {
-    let word = statement.split_whitespace().next().unwrap_or_default().to_ascii_uppercase();
-    let counts = ["INSERT", "DELETE", "UPDATE", "COPY"].contains(&word.as_str());
-    match count {
-        Some(1) => "OK, 1 row".to_owned(),
-        Some(n) if n > 1 || counts => format!("OK, {n} rows"),
-        Some(_) | None => "OK".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_that_changed_are_counted_where_the_statement_counts_them() {
-        assert_eq!(done("INSERT INTO t VALUES (1)", Some(1)), "OK, 1 row");
-        assert_eq!(done("insert into t select 1", Some(0)), "OK, 0 rows");
-        assert_eq!(done("DELETE FROM t", None), "OK");
-        assert_eq!(done("CREATE TABLE t AS SELECT 1", Some(1000)), "OK, 1000 rows");
-        assert_eq!(done("USE d", Some(0)), "OK");
     }
 }

@@ -1,4 +1,4 @@
-//! Writes results: as a table that is cut, or streamed as CSV, JSON or Arrow.
+//! Writes results: as a table or as records that are cut, or streamed as CSV, JSON or Arrow.
 //!
 //! The streamed forms are those of the HTTP interface, and hold one batch in memory. Times are written as RFC 3339, in
 //! the zone of their column.
@@ -9,11 +9,21 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use arrow::util::display::FormatOptions;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use arrow::util::pretty::pretty_format_batches_with_options;
+use console::measure_text_width;
 
 use super::Format;
 use crate::http::{Form, RowsWriter};
+
+/// How one result is laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// As the format says.
+    Plain(Format),
+    /// A line per column, under a line per row.
+    Records,
+}
 
 /// Rows that a table shows.
 const TABLE_ROWS_MAX: usize = 1_000;
@@ -31,6 +41,8 @@ pub(super) enum More {
 pub(super) struct Output<W: Write> {
     out: W,
     form: OutputForm,
+    /// The form has no end of line of its own.
+    ends_line: bool,
 }
 
 enum OutputForm {
@@ -44,27 +56,34 @@ struct Table {
     batches: Vec<RecordBatch>,
     rows: usize,
     cut: bool,
+    /// Drawn with a line per column.
+    records: bool,
 }
 
 impl<W: Write> Output<W> {
     /// Begins a result.
-    pub(super) fn begin(format: Format, schema: &SchemaRef, out: W) -> Result<Self, ArrowError> {
+    pub(super) fn begin(shape: Shape, schema: &SchemaRef, out: W) -> Result<Self, ArrowError> {
         let streamed = |form| -> Result<OutputForm, ArrowError> {
             Ok(OutputForm::Streamed(Box::new(RowsWriter::new(form, schema)?)))
         };
-        let form = match format {
-            Format::Table => OutputForm::Table(Table {
+        let kept = |records| {
+            OutputForm::Table(Table {
                 schema: Arc::clone(schema),
                 batches: Vec::new(),
                 rows: 0,
                 cut: false,
-            }),
-            Format::Csv => streamed(Form::Csv)?,
-            Format::Json => streamed(Form::Json)?,
-            Format::Ndjson => streamed(Form::Lines)?,
-            Format::Arrow => streamed(Form::Arrow)?,
+                records,
+            })
         };
-        Ok(Self { out, form })
+        let (form, ends_line) = match shape {
+            Shape::Records => (kept(true), false),
+            Shape::Plain(Format::Table) => (kept(false), false),
+            Shape::Plain(Format::Csv) => (streamed(Form::Csv)?, false),
+            Shape::Plain(Format::Json) => (streamed(Form::Json)?, true),
+            Shape::Plain(Format::Ndjson) => (streamed(Form::Lines)?, false),
+            Shape::Plain(Format::Arrow) => (streamed(Form::Arrow)?, false),
+        };
+        Ok(Self { out, form, ends_line })
     }
 
     /// Writes the rows of a batch.
@@ -80,13 +99,13 @@ impl<W: Write> Output<W> {
     }
 
     /// Ends the result.
-    pub(super) fn finish(mut self, format: Format) -> Result<(), ArrowError> {
+    pub(super) fn finish(mut self) -> Result<(), ArrowError> {
         match self.form {
             OutputForm::Table(table) => table.draw(&mut self.out)?,
             OutputForm::Streamed(mut writer) => {
                 writer.finish()?;
                 self.out.write_all(&writer.take())?;
-                if format == Format::Json {
+                if self.ends_line {
                     writeln!(self.out)?;
                 }
             }
@@ -111,8 +130,15 @@ impl Table {
             self.batches.push(RecordBatch::new_empty(self.schema));
         }
         let options = FormatOptions::new().with_null("NULL").with_display_error(true);
-        let table = pretty_format_batches_with_options(&self.batches, &options)?;
-        writeln!(out, "{table}")?;
+        if self.records {
+            let mut number = 0;
+            for batch in &self.batches {
+                number = draw_records(out, batch, number, &options)?;
+            }
+        } else {
+            let table = pretty_format_batches_with_options(&self.batches, &options)?;
+            writeln!(out, "{table}")?;
+        }
         let rows = self.rows;
         if self.cut {
             writeln!(
@@ -126,6 +152,36 @@ impl Table {
     }
 }
 
+/// Draws a batch with a line per column; `number` rows are drawn before it, and the answer counts its rows, too.
+fn draw_records(
+    out: &mut impl Write,
+    batch: &RecordBatch,
+    mut number: usize,
+    options: &FormatOptions<'_>,
+) -> Result<usize, ArrowError> {
+    let schema = batch.schema();
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    let width = names.iter().map(|name| measure_text_width(name)).max().unwrap_or(0);
+    let columns: Vec<ArrayFormatter<'_>> = batch
+        .columns()
+        .iter()
+        .map(|column| ArrayFormatter::try_new(column, options))
+        .collect::<Result<_, _>>()?;
+    for row in 0..batch.num_rows() {
+        number += 1;
+        writeln!(out, "-[ row {number} ]-")?;
+        for (name, column) in names.iter().zip(&columns) {
+            let value = column.value(row).to_string();
+            for (n, line) in value.split('\n').enumerate() {
+                let name = if n == 0 { *name } else { "" };
+                let blanks = width.saturating_sub(measure_text_width(name));
+                writeln!(out, "{name}{:blanks$} | {line}", "")?;
+            }
+        }
+    }
+    Ok(number)
+}
+
 /// Whether the reader of our output went away.
 pub(super) fn is_broken_pipe(error: &ArrowError) -> bool {
     match error {
@@ -136,7 +192,7 @@ pub(super) fn is_broken_pipe(error: &ArrowError) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{ArrayRef, Int64Array, TimestampNanosecondArray};
+    use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampNanosecondArray};
 
     use super::*;
 
@@ -150,10 +206,14 @@ mod tests {
     }
 
     fn written(format: Format, batch: &RecordBatch) -> String {
+        shaped(Shape::Plain(format), batch)
+    }
+
+    fn shaped(shape: Shape, batch: &RecordBatch) -> String {
         let mut out = Vec::new();
-        let mut output = Output::begin(format, &batch.schema(), &mut out).unwrap();
+        let mut output = Output::begin(shape, &batch.schema(), &mut out).unwrap();
         output.write(batch).unwrap();
-        output.finish(format).unwrap();
+        output.finish().unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -173,9 +233,10 @@ mod tests {
     #[test]
     fn arrow_is_an_ipc_stream() {
         let mut out = Vec::new();
-        let mut output = Output::begin(Format::Arrow, &batch().schema(), &mut out).unwrap();
+        let mut output =
+            Output::begin(Shape::Plain(Format::Arrow), &batch().schema(), &mut out).unwrap();
         output.write(&batch()).unwrap();
-        output.finish(Format::Arrow).unwrap();
+        output.finish().unwrap();
         let reader = arrow::ipc::reader::StreamReader::try_new(out.as_slice(), None).unwrap();
         let batches: Vec<_> = reader.collect::<Result<_, _>>().unwrap();
         assert_eq!(batches, [batch()]);
@@ -186,10 +247,11 @@ mod tests {
         let long: ArrayRef = Arc::new(Int64Array::from_iter_values(0..2_500));
         let long = RecordBatch::try_from_iter([("i", long)]).unwrap();
         let mut out = Vec::new();
-        let mut output = Output::begin(Format::Table, &long.schema(), &mut out).unwrap();
+        let mut output =
+            Output::begin(Shape::Plain(Format::Table), &long.schema(), &mut out).unwrap();
         assert_eq!(output.write(&long.slice(0, 1_000)).unwrap(), More::Wanted);
         assert_eq!(output.write(&long.slice(1_000, 1)).unwrap(), More::Enough);
-        output.finish(Format::Table).unwrap();
+        output.finish().unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains("the first 1000 rows; more are left out"), "{text}");
         assert!(text.contains("| 999 ") && !text.contains("| 1000"), "{text}");
@@ -206,5 +268,30 @@ mod tests {
         let text = written(Format::Table, &batch());
         assert!(text.contains("NULL") && text.contains("2020-09-13T12:26:40.000000001Z"), "{text}");
         assert!(text.ends_with("2 rows\n"), "{text}");
+    }
+
+    #[test]
+    fn records_have_a_line_per_column() {
+        let notes: ArrayRef = Arc::new(StringArray::from(vec![Some("a\nb"), None]));
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![7, -8]));
+        let batch = RecordBatch::try_from_iter([("größe", numbers), ("n", notes)]).unwrap();
+        let want = "-[ row 1 ]-\ngröße | 7\nn     | a\n      | b\n\
+                    -[ row 2 ]-\ngröße | -8\nn     | NULL\n2 rows\n";
+        assert_eq!(shaped(Shape::Records, &batch), want);
+        assert_eq!(shaped(Shape::Records, &batch.slice(0, 0)), "0 rows\n");
+    }
+
+    #[test]
+    fn records_are_numbered_across_batches_and_cut() {
+        let long: ArrayRef = Arc::new(Int64Array::from_iter_values(0..2_500));
+        let long = RecordBatch::try_from_iter([("i", long)]).unwrap();
+        let mut out = Vec::new();
+        let mut output = Output::begin(Shape::Records, &long.schema(), &mut out).unwrap();
+        assert_eq!(output.write(&long.slice(0, 2)).unwrap(), More::Wanted);
+        assert_eq!(output.write(&long.slice(2, 2_000)).unwrap(), More::Enough);
+        output.finish().unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("-[ row 3 ]-\ni | 2\n"), "{text}");
+        assert!(text.contains("-[ row 1000 ]-\ni | 999\nthe first 1000 rows"), "{text}");
     }
 }

@@ -1,14 +1,24 @@
-//! Cuts text into statements at the semicolons that end them.
+//! Cuts text into statements at the semicolons that end them, and commands on lines of their own.
 //!
+//! A command begins with a backslash where no statement is under way, and goes to the end of its line.
 //! A semicolon inside a quoted text, a quoted name, a comment or a dollar-quoted text ends nothing. Nothing else of SQL
 //! is looked at: whether a statement is right is for the server to say.
 
-/// Text as statements, and what is left after the last semicolon.
+/// What runs by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Item<'a> {
+    /// A statement without its semicolon.
+    Statement(&'a str),
+    /// A line that begins with a backslash.
+    Command(&'a str),
+}
+
+/// Text as statements and commands, and what is left after them.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Cut<'a> {
-    /// Statements without their semicolons; those of nothing but comments are left out.
-    pub(super) statements: Vec<&'a str>,
-    /// What follows the last semicolon, a comment included.
+    /// In the order of the text; statements of nothing but comments are left out.
+    pub(super) items: Vec<Item<'a>>,
+    /// What follows the last of them, a comment included.
     pub(super) rest: &'a str,
     /// Whether the rest holds anything to run, or ends in the middle of a quote or comment.
     pub(super) rest_is_statement: bool,
@@ -16,19 +26,26 @@ pub(super) struct Cut<'a> {
 
 /// Cuts a text.
 pub(super) fn cut(text: &str) -> Cut<'_> {
-    let mut statements = Vec::new();
+    let mut items = Vec::new();
     let mut start = 0;
     let mut at = 0;
     let mut holds = false;
     while let Some(c) = text.get(at..).and_then(|rest| rest.chars().next()) {
         let rest = text.get(at..).unwrap_or_default();
+        if c == '\\' && !holds && begins_line(text, at) {
+            let length = rest.find('\n').unwrap_or(rest.len());
+            items.push(Item::Command(rest.get(..length).unwrap_or_default().trim_end()));
+            at += length;
+            start = at;
+            continue;
+        }
         let (length, token) = token(rest, c);
         at += length;
         match token {
             Token::End => {
                 let statement = text.get(start..at - 1).unwrap_or_default().trim();
                 if holds {
-                    statements.push(statement);
+                    items.push(Item::Statement(statement));
                 }
                 start = at;
                 holds = false;
@@ -38,7 +55,13 @@ pub(super) fn cut(text: &str) -> Cut<'_> {
         }
     }
     let rest = text.get(start..).unwrap_or_default();
-    Cut { statements, rest, rest_is_statement: holds }
+    Cut { items, rest, rest_is_statement: holds }
+}
+
+/// Whether nothing but blanks stands before a place on its line.
+fn begins_line(text: &str, at: usize) -> bool {
+    let before = text.get(..at).unwrap_or_default();
+    before.rsplit('\n').next().is_none_or(|line| line.trim().is_empty())
 }
 
 enum Token {
@@ -124,8 +147,27 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, statements: &[&str], rest: &str, rest_is_statement: bool) {
-        let want = Cut { statements: statements.to_vec(), rest, rest_is_statement };
-        assert_eq!(cut(text), want);
+        let items = statements.iter().map(|statement| Item::Statement(statement)).collect();
+        assert_eq!(cut(text), Cut { items, rest, rest_is_statement });
+    }
+
+    #[test]
+    fn commands_have_lines_of_their_own() {
+        let text = "\\timing on\n-- a\n  \\d cpu; \nSELECT 1;\n\\x\nSELECT '\n\\q';";
+        let want = [
+            Item::Command("\\timing on"),
+            Item::Command("\\d cpu;"),
+            Item::Statement("SELECT 1"),
+            Item::Command("\\x"),
+            Item::Statement("SELECT '\n\\q'"),
+        ];
+        assert_eq!(cut(text), Cut { items: want.to_vec(), rest: "", rest_is_statement: false });
+    }
+
+    #[test]
+    fn a_backslash_inside_a_statement_or_after_one_is_no_command() {
+        check("SELECT 1\n\\q\n;", &["SELECT 1\n\\q"], "", false);
+        check("SELECT 1; \\q", &["SELECT 1"], " \\q", true);
     }
 
     #[test]
