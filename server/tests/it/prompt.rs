@@ -171,3 +171,39 @@ fn watch_repeats_the_last_statement_until_ctrl_c() {
     terminal.line("\x03", "error: cancelled");
     terminal.line("SELECT 40 + 3 AS answer;", "| 43 ");
 }
+
+#[test]
+fn tab_completes_what_the_server_knows_now() {
+    let (node, (state, _)) = (Node::start(&[]), state());
+    node.write("cpu,host=a usageOfAll=42 1");
+    let mut terminal = Terminal::open(&node, state.path());
+    // The column of the table behind the cursor comes with its quotes: to the begin of the line, seven to the right.
+    let right = "\x06".repeat(7);
+    terminal.line(&format!("SELECT  FROM cp\t;\x01{right}usageO\t"), "| 42.0 ");
+    // A table that is new is known after the statement that made it.
+    terminal.line("CREATE TABLE disk AS SELECT time, 43 AS used FROM cpu;", "OK, 1 row");
+    terminal.line("SELECT used FROM di\t;", "| 43 ");
+    terminal.line("\\d di\t", "used");
+    terminal.line("\\timi\t on", "timing is on");
+}
+
+#[test]
+fn tab_completes_keywords_when_the_server_is_gone() {
+    let (node, (state, _)) = (Node::start(&[]), state());
+    let mut terminal = Terminal::open(&node, state.path());
+    assert_eq!(node.stop(), Some(0));
+    terminal.keys("vac\t");
+    terminal.expect("vacuum");
+    terminal.keys("\x03");
+    terminal.expect("quorate> ");
+    terminal.line("SELECT x\t;", "error: ");
+}
+
+#[test]
+fn tab_completes_files() {
+    let (node, (state, _)) = (Node::start(&[]), state());
+    let file = state.path().join("two words.sql");
+    std::fs::write(&file, "SELECT 40 + 2 AS answer").unwrap();
+    let mut terminal = Terminal::open(&node, state.path());
+    terminal.line(&format!("\\i {}/two\t", state.path().display()), "| 42 ");
+}

@@ -33,7 +33,6 @@ completes names and keywords.";
 const WATCH_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Names of the commands, for completion.
-#[cfg(test)]
 pub(super) const NAMES: [&str; 15] = [
     "\\?", "\\c", "\\d", "\\dt", "\\dv", "\\format", "\\h", "\\i", "\\l", "\\o", "\\pset", "\\q",
     "\\timing", "\\watch", "\\x",

@@ -9,28 +9,30 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use rustyline::completion::Completer;
+use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
-use rustyline::{CompletionType, Config};
+use rustyline::{CompletionType, Config, Context};
 
+use super::completion::{self, Completion};
+use super::names::ServerNames;
 use super::statements;
 
 /// Entries of the history.
 const HISTORY_ENTRIES_MAX: usize = 10_000;
 
 /// Reads what the user writes.
-pub(super) struct Editor {
-    lines: rustyline::Editor<Helper, FileHistory>,
+pub(super) struct Editor<'a> {
+    lines: rustyline::Editor<Helper<'a>, FileHistory>,
     history: Option<PathBuf>,
 }
 
-impl Editor {
-    /// Opens the terminal and the history.
-    pub(super) fn open() -> Result<Self, ReadlineError> {
+impl<'a> Editor<'a> {
+    /// Opens the terminal and the history; Tab offers names.
+    pub(super) fn open(names: ServerNames<'a>) -> Result<Self, ReadlineError> {
         let config = Config::builder()
             .max_history_size(HISTORY_ENTRIES_MAX)?
             .history_ignore_dups(true)?
@@ -38,7 +40,7 @@ impl Editor {
             .completion_type(CompletionType::List)
             .build();
         let mut lines = rustyline::Editor::with_config(config)?;
-        lines.set_helper(Some(Helper));
+        lines.set_helper(Some(Helper { names, files: FilenameCompleter::new() }));
         let history = history_path();
         if let Some(path) = &history {
             // The first time there is none.
@@ -66,21 +68,44 @@ impl Editor {
 }
 
 /// What the editor asks about the input.
-struct Helper;
+struct Helper<'a> {
+    names: ServerNames<'a>,
+    files: FilenameCompleter,
+}
 
-impl rustyline::Helper for Helper {}
+impl rustyline::Helper for Helper<'_> {}
 
-impl Hinter for Helper {
+impl Hinter for Helper<'_> {
     type Hint = String;
 }
 
-impl Highlighter for Helper {}
+impl Highlighter for Helper<'_> {}
 
-impl Completer for Helper {
-    type Candidate = String;
+impl Completer for Helper<'_> {
+    type Candidate = Pair;
+
+    fn complete(
+        &self,
+        line: &str,
+        at: usize,
+        _context: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<Pair>)> {
+        self.names.begin();
+        match completion::complete(line, at, &self.names) {
+            Completion::Words(start, words) => {
+                let pair = |word: String| Pair { display: word.clone(), replacement: word };
+                Ok((start, words.into_iter().map(pair).collect()))
+            }
+            Completion::File(start) => {
+                let path = line.get(start..at).unwrap_or_default();
+                let (within, files) = self.files.complete_path(path, path.len())?;
+                Ok((start + within, files))
+            }
+        }
+    }
 }
 
-impl Validator for Helper {
+impl Validator for Helper<'_> {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
         Ok(if is_whole(context.input()) {
             ValidationResult::Valid(None)

@@ -2,11 +2,15 @@
 //!
 //! Statements and commands run one after the other in one `session`, so that `USE` and `SET` hold for those that follow;
 //! the first error ends a script. The prompt reads them with an `editor`, `statements` cuts them apart, `command` knows
-//! those that begin with a backslash, and `output` lays results out. Results go to standard output, errors to standard error. A reader that goes away (`| head`) is
+//! those that begin with a backslash, and `output` lays results out. On Tab, `completion` offers `keywords` and the
+//! `names` that the server knows. Results go to standard output, errors to standard error. A reader that goes away (`| head`) is
 //! no error.
 
 mod command;
+mod completion;
 mod editor;
+mod keywords;
+mod names;
 mod output;
 mod prompt;
 mod session;

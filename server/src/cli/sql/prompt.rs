@@ -12,13 +12,15 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::command::HELP;
 use super::editor::{Editor, Word};
+use super::names::ServerNames;
 use super::output::is_broken_pipe;
 use super::session::{Next, Session};
 use super::{Failure, fail};
 
 /// Reads and runs statements until the user leaves.
 pub(super) fn run(runtime: &Runtime, session: Session) -> ExitCode {
-    let mut editor = match Editor::open() {
+    let names = ServerNames::new(runtime, session.client(), session.changes());
+    let mut editor = match Editor::open(names) {
         Ok(editor) => editor,
         Err(error) => return fail(format_args!("cannot read from the terminal: {error}")),
     };

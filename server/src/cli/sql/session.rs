@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -18,6 +19,7 @@ use quorate_wal::{Clock, SystemClock};
 use tokio::sync::Mutex;
 
 use super::command::{Command, HELP, Relations, Switch};
+use super::names::Changes;
 use super::output::{More, Output, Shape};
 use super::statements::{self, Item};
 use super::{Failure, Format};
@@ -26,7 +28,7 @@ use super::{Failure, Format};
 const INCLUDES_MAX: usize = 16;
 
 /// The database of unqualified names; the setting of the session, as a query sees it.
-const CURRENT_DATABASE: &str = "(SELECT value FROM information_schema.df_settings \
+pub(super) const CURRENT_DATABASE: &str = "(SELECT value FROM information_schema.df_settings \
                                 WHERE name = 'datafusion.catalog.default_catalog')";
 
 /// Who gives the statements.
@@ -59,6 +61,7 @@ pub(super) struct Session {
     file: Option<Arc<File>>,
     /// What `\watch` repeats.
     last: Option<String>,
+    changes: Changes,
 }
 
 impl Session {
@@ -73,7 +76,18 @@ impl Session {
             pager: Switch::On,
             file: None,
             last: None,
+            changes: Changes::default(),
         }
+    }
+
+    /// Its connection, for what completion asks.
+    pub(super) fn client(&self) -> Arc<Mutex<Client>> {
+        Arc::clone(&self.client)
+    }
+
+    /// Counts the statements after which names may be others.
+    pub(super) fn changes(&self) -> Changes {
+        Arc::clone(&self.changes)
     }
 
     /// Runs the statements and commands of a text; a last statement may lack its semicolon.
@@ -200,6 +214,10 @@ impl Session {
     async fn execute(&mut self, statement: &str) -> Result<u64, Failure> {
         let client = Arc::clone(&self.client);
         let mut client = client.lock().await;
+        if changes_names(statement) {
+            // One that fails, or is cancelled, may have done its work.
+            self.changes.fetch_add(1, Ordering::Relaxed);
+        }
         match client.execute(statement).await? {
             ClientOutcome::Rows { schema, batches } => self.write(&schema, batches).await,
             ClientOutcome::Updated(count) => {
@@ -253,6 +271,16 @@ impl Session {
     }
 }
 
+/// Whether names may be others after a statement.
+fn changes_names(statement: &str) -> bool {
+    let pieces = statements::pieces(statement);
+    pieces.iter().find(|piece| piece.is_code()).is_some_and(|verb| {
+        ["ALTER", "CREATE", "DROP", "RESET", "SET", "USE"]
+            .iter()
+            .any(|word| verb.text.eq_ignore_ascii_case(word))
+    })
+}
+
 /// The query of `\d`, `\dt`, `\dv`.
 fn list(relations: Relations) -> String {
     let only = match relations {
@@ -293,5 +321,13 @@ mod tests {
         assert_eq!(done("DELETE FROM t", None), "OK");
         assert_eq!(done("CREATE TABLE t AS SELECT 1", Some(1000)), "OK, 1000 rows");
         assert_eq!(done("USE d", Some(0)), "OK");
+    }
+
+    #[test]
+    fn definitions_and_another_database_change_names() {
+        for statement in ["create table t (time TIMESTAMP)", "-- x\nUSE lab", "DROP VIEW v"] {
+            assert!(changes_names(statement), "{statement}");
+        }
+        assert!(!changes_names("SELECT 'CREATE'") && !changes_names("INSERT INTO t VALUES (1)"));
     }
 }

@@ -90,6 +90,61 @@ fn token(text: &str, first: char) -> (usize, Token) {
     }
 }
 
+/// A piece of a statement, as far as completion tells them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Piece<'a> {
+    /// What it is.
+    pub(super) kind: Kind,
+    /// As it is written, quotes included.
+    pub(super) text: &'a str,
+}
+
+/// What a piece is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Blanks.
+    Blank,
+    /// A comment, which may lack its end.
+    Comment,
+    /// A keyword, a name without quotes, a number.
+    Word,
+    /// A name in double quotes, which may lack its end.
+    Name,
+    /// A text in quotes or dollars, which may lack its end.
+    Text,
+    /// Any other sign.
+    Sign,
+}
+
+impl Piece<'_> {
+    /// Whether it is neither blank nor comment.
+    pub(super) fn is_code(&self) -> bool {
+        !matches!(self.kind, Kind::Blank | Kind::Comment)
+    }
+}
+
+/// The pieces of a text.
+pub(super) fn pieces(text: &str) -> Vec<Piece<'_>> {
+    let mut pieces = Vec::new();
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let (length, _) = token(rest, first);
+        let (piece, after) = rest.split_at(length.min(rest.len()));
+        let kind = match first {
+            c if c.is_whitespace() => Kind::Blank,
+            '-' | '/' if piece.len() > 1 => Kind::Comment,
+            '"' => Kind::Name,
+            '\'' => Kind::Text,
+            '$' if piece.len() > 1 => Kind::Text,
+            c if c.is_alphanumeric() || c == '_' => Kind::Word,
+            _ => Kind::Sign,
+        };
+        pieces.push(Piece { kind, text: piece });
+        rest = after;
+    }
+    pieces
+}
+
 /// A word as a whole, so that a `$` inside a name begins no quote.
 fn word(text: &str) -> usize {
     let end = |c: char| !(c.is_alphanumeric() || c == '_' || c == '$');
@@ -176,6 +231,25 @@ mod tests {
         check("SELECT 1", &[], "SELECT 1", true);
         check(";;", &[], "", false);
         check("", &[], "", false);
+    }
+
+    #[test]
+    fn pieces_are_told_apart() {
+        let code = |text| {
+            let mut pieces = pieces(text);
+            pieces.retain(Piece::is_code);
+            pieces.into_iter().map(|p| (p.kind, p.text)).collect::<Vec<_>>()
+        };
+        let want = [
+            (Kind::Word, "a_1"),
+            (Kind::Sign, "."),
+            (Kind::Name, "\"b c\""),
+            (Kind::Sign, "-"),
+            (Kind::Text, "'d"),
+        ];
+        assert_eq!(code("a_1 -- x\n.\"b c\" /* y */ - 'd"), want);
+        assert_eq!(code("\"open"), [(Kind::Name, "\"open")]);
+        assert_eq!(code("$$x$$ $1"), [(Kind::Text, "$$x$$"), (Kind::Sign, "$"), (Kind::Word, "1")]);
     }
 
     #[test]
