@@ -5,12 +5,14 @@ mod demo;
 mod output;
 mod repair;
 mod serve;
+mod shell;
 mod sql;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
 
 pub(crate) use output::{fail, say};
 pub(crate) use sql::{Format, SqlArgs};
@@ -31,8 +33,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a node
+    #[command(after_help = SERVE_EXAMPLES)]
     Serve(Box<ServeArgs>),
     /// Run SQL: one statement, a file, or a prompt
+    #[command(after_help = SQL_EXAMPLES)]
     Sql(SqlArgs),
     /// Load files into a table (not supported yet)
     Load(LaterArgs),
@@ -48,7 +52,45 @@ enum Command {
     Restore(LaterArgs),
     /// Verify every byte of a data directory (not supported yet)
     Verify(LaterArgs),
+    /// Print a script that completes this command line in a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page, or write one per command
+    Man {
+        /// Directory of the pages, made if it is not there; without it the first page is printed
+        dir: Option<PathBuf>,
+    },
 }
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  A node of its own, for programs on this machine
+    quorate serve --data-dir ./data
+  The same, with its settings in a file
+    quorate serve --config /etc/quorate.toml
+  The first of three nodes; the others differ in name and addresses
+    quorate serve --data-dir ./n1 --node-name n1 --cluster-addr 10.0.0.1:7001 --bootstrap-expect 3 \\
+      --seeds 10.0.0.1:7001,10.0.0.2:7001,10.0.0.3:7001";
+
+const SQL_EXAMPLES: &str = "\
+Examples:
+  A prompt
+    quorate sql
+  One query, as CSV
+    quorate sql --format csv -c \"SELECT host, avg(usage) FROM cpu GROUP BY host\"
+  A script, in another database
+    quorate sql --database lab -f tables.sql
+  The tables of a database; `\\?` lists the commands
+    quorate sql -c '\\d'";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  quorate completions bash > ~/.local/share/bash-completion/completions/quorate
+  quorate completions zsh > \"${fpath[1]}/_quorate\"
+  quorate completions fish > ~/.config/fish/completions/quorate.fish";
 
 /// Arguments of `serve`.
 #[derive(Args, Debug)]
@@ -105,6 +147,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Backup(_) => later("backup"),
         Command::Restore(_) => later("restore"),
         Command::Verify(_) => later("verify"),
+        Command::Completions { shell } => shell::completions(Cli::command(), shell),
+        Command::Man { dir } => shell::man(Cli::command(), dir.as_deref()),
     }
 }
 

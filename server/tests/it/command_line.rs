@@ -37,6 +37,48 @@ fn commands_that_come_later_say_so_and_end_with_1() {
 }
 
 #[test]
+fn every_shell_gets_its_completions() {
+    for (shell, want) in [
+        ("bash", "complete -F _quorate"),
+        ("zsh", "#compdef quorate"),
+        ("fish", "complete -c quorate"),
+        ("elvish", "edit:completion:arg-completer[quorate]"),
+        ("powershell", "Register-ArgumentCompleter -Native -CommandName 'quorate'"),
+    ] {
+        let output = run(&["completions", shell]);
+        let script = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success() && script.contains(want), "{shell}: {script}");
+        assert!(script.contains("bootstrap-expect"), "{shell}: {script}");
+    }
+    check(&["completions", "tcsh"], 2, "tcsh");
+}
+
+#[test]
+fn manual_pages_are_printed_or_written_one_per_command() {
+    let page = String::from_utf8(run(&["man"]).stdout).unwrap();
+    assert!(page.contains(".TH quorate 1") && page.contains("quorate\\-sql(1)"), "{page}");
+    let dir = tempfile::tempdir().unwrap();
+    let pages = dir.path().join("man/man1");
+    assert!(run(&["man", pages.to_str().unwrap()]).status.success());
+    for name in ["quorate.1", "quorate-serve.1", "quorate-sql.1", "quorate-cluster-status.1"] {
+        assert!(pages.join(name).is_file(), "{name}");
+    }
+    let sql = std::fs::read_to_string(pages.join("quorate-sql.1")).unwrap();
+    assert!(sql.contains("Examples:") && sql.contains("ndjson"), "{sql}");
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    check(&["man", file.to_str().unwrap()], 1, "cannot write");
+}
+
+#[test]
+fn help_gives_examples() {
+    for command in ["serve", "sql"] {
+        let help = String::from_utf8(run(&[command, "--help"]).stdout).unwrap();
+        assert!(help.contains(&format!("\n    quorate {command} ")), "{help}");
+    }
+}
+
+#[test]
 fn a_file_with_an_unknown_setting_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("quorate.toml");

@@ -40,7 +40,7 @@ fn words(line: &str) -> (String, Vec<String>) {
     let at = line.find('|').unwrap();
     let line = line.replacen('|', "", 1);
     match complete(&line, at, &Given) {
-        Completion::Words(start, words) => (line[start..at].to_owned(), words),
+        Completion::Words(start, words) => (line.get(start..at).unwrap().to_owned(), words),
         Completion::File(_) => panic!("{line}: a file"),
     }
 }
