@@ -207,3 +207,11 @@ fn tab_completes_files() {
     let mut terminal = Terminal::open(&node, state.path());
     terminal.line(&format!("\\i {}/two\t", state.path().display()), "| 42 ");
 }
+
+#[test]
+fn an_error_points_at_its_place() {
+    let (node, (state, _)) = (Node::start(&[]), state());
+    let mut terminal = Terminal::open(&node, state.path());
+    terminal.line("SELECT 1,\r  2 +* 3;", "\r\n    2 +* 3\r\n       ^\r\n");
+    terminal.line("SELECT 40 + 2 AS answer;", "| 42 ");
+}

@@ -105,3 +105,9 @@ fn a_command_that_cannot_be_carried_out_ends_a_script() {
     assert_eq!(output(&node, "\\q\nDROP TABLE cpu;"), "");
     assert_eq!(node.value("SELECT count(*) FROM cpu"), 2);
 }
+
+#[test]
+fn an_error_of_a_script_points_at_its_place() {
+    let script = "SELECT 1;\nSELECT usage,\n  nope FROM cpu;";
+    check_error(&node(), script, "at line 2, column 3\n    nope FROM cpu\n    ^\n");
+}

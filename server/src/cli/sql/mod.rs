@@ -2,7 +2,8 @@
 //!
 //! Statements and commands run one after the other in one `session`, so that `USE` and `SET` hold for those that follow;
 //! the first error ends a script. The prompt reads them with an `editor`, `statements` cuts them apart, `command` knows
-//! those that begin with a backslash, and `output` lays results out. On Tab, `completion` offers `keywords` and the
+//! those that begin with a backslash, and `output` lays results out. A statement
+//! that is wrong is shown with the `place`. On Tab, `completion` offers `keywords` and the
 //! `names` that the server knows. Results go to standard output, errors to standard error. A reader that goes away (`| head`) is
 //! no error.
 
@@ -12,6 +13,7 @@ mod editor;
 mod keywords;
 mod names;
 mod output;
+mod place;
 mod prompt;
 mod session;
 mod statements;
@@ -86,8 +88,8 @@ pub(crate) struct SqlArgs {
 /// What ends a statement early.
 #[derive(Debug)]
 enum Failure {
-    /// The server, or the way to it.
-    Client(ClientError),
+    /// The server, or the way to it, and the statement that was sent.
+    Client(ClientError, String),
     /// A command that cannot be carried out.
     Command(String),
     /// Our output cannot be written.
@@ -97,16 +99,17 @@ enum Failure {
 impl Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Client(error) => error.fmt(f),
+            Self::Client(error, statement) => {
+                let message = error.to_string();
+                f.write_str(&message)?;
+                match place::show(statement, &message) {
+                    Some(place) => write!(f, "\n{place}"),
+                    None => Ok(()),
+                }
+            }
             Self::Command(message) => f.write_str(message),
             Self::Output(error) => write!(f, "cannot write the result: {error}"),
         }
-    }
-}
-
-impl From<ClientError> for Failure {
-    fn from(error: ClientError) -> Self {
-        Self::Client(error)
     }
 }
 

@@ -13,8 +13,8 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::future::BoxFuture;
-use futures::{Stream, StreamExt};
-use quorate_flight::{Client, ClientError, ClientOutcome};
+use futures::{Stream, StreamExt, TryStreamExt};
+use quorate_flight::{Client, ClientOutcome};
 use quorate_wal::{Clock, SystemClock};
 use tokio::sync::Mutex;
 
@@ -212,14 +212,18 @@ impl Session {
 
     /// Runs one statement and writes what it gives; the rows it gave or changed.
     async fn execute(&mut self, statement: &str) -> Result<u64, Failure> {
+        let failed = |error| Failure::Client(error, statement.to_owned());
         let client = Arc::clone(&self.client);
         let mut client = client.lock().await;
         if changes_names(statement) {
             // One that fails, or is cancelled, may have done its work.
             self.changes.fetch_add(1, Ordering::Relaxed);
         }
-        match client.execute(statement).await? {
-            ClientOutcome::Rows { schema, batches } => self.write(&schema, batches).await,
+        match client.execute(statement).await.map_err(failed)? {
+            ClientOutcome::Rows { schema, batches } => {
+                let batches = batches.map_err(failed);
+                self.write(&schema, batches).await
+            }
             ClientOutcome::Updated(count) => {
                 // Other forms are read by programs, which expect rows or nothing.
                 if self.format == Format::Table {
@@ -233,14 +237,14 @@ impl Session {
     async fn write(
         &mut self,
         schema: &SchemaRef,
-        mut batches: impl Stream<Item = Result<RecordBatch, ClientError>> + Unpin,
+        mut batches: impl Stream<Item = Result<RecordBatch, Failure>> + Unpin,
     ) -> Result<u64, Failure> {
         let shape = match (self.format, self.expanded) {
             (Format::Table, Switch::On) => Shape::Records,
             (format, _) => Shape::Plain(format),
         };
-        let out = BufWriter::with_capacity(1 << 16, self.sink());
-        let mut output = Output::begin(shape, schema, out)?;
+        let mut output =
+            Output::begin(shape, schema, BufWriter::with_capacity(1 << 16, self.sink()))?;
         let mut rows = 0;
         while let Some(batch) = batches.next().await {
             let batch = batch?;
