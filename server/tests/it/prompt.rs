@@ -209,6 +209,36 @@ fn tab_completes_files() {
 }
 
 #[test]
+fn long_results_go_through_the_pager() {
+    let (node, (state, _)) = (Node::start(&[]), state());
+    let pager = [("PAGER", "sed 's/^/paged: /'")];
+    let mut terminal = Terminal::open_with(&node, state.path(), &pager);
+    terminal.keys("SELECT value FROM generate_series(1, 18);\r");
+    let short = terminal.expect("18 rows");
+    assert!(short.contains("| 18 ") && !short.contains("paged"), "{short}");
+    terminal.line("SELECT value FROM generate_series(1, 30);", "paged: 30 rows");
+    terminal.line("\\format csv", "the format is csv");
+    terminal.line("SELECT value FROM generate_series(1, 30);", "paged: 30");
+    terminal.line("\\pset pager off", "the pager is off");
+    terminal.keys("SELECT value FROM generate_series(1, 30);\r");
+    let off = terminal.expect("29\r\n30");
+    assert!(!off.contains("paged"), "{off}");
+}
+
+#[test]
+fn a_pager_that_is_left_early_is_no_error() {
+    let (node, (state, _)) = (Node::start(&[]), state());
+    let pager = [("PAGER", "sed -n 's/value/left early/p;q'")];
+    let mut terminal = Terminal::open_with(&node, state.path(), &pager);
+    terminal.line("\\format csv", "the format is csv");
+    // The result has no end: it is the pager that ends it, and the statement behind it runs.
+    terminal.keys("SELECT value FROM generate_series(1, 900000000000); SELECT 40 + 2 AS answer;\r");
+    let first = terminal.expect("left early");
+    let second = terminal.expect("answer\r\n42");
+    assert!(!first.contains("error") && !second.contains("error"), "{first}{second}");
+}
+
+#[test]
 fn an_error_points_at_its_place() {
     let (node, (state, _)) = (Node::start(&[]), state());
     let mut terminal = Terminal::open(&node, state.path());

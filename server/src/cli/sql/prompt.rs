@@ -12,10 +12,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::command::HELP;
 use super::editor::{Editor, Word};
+use super::fail;
 use super::names::ServerNames;
-use super::output::is_broken_pipe;
 use super::session::{Next, Session};
-use super::{Failure, fail};
 
 /// Reads and runs statements until the user leaves.
 pub(super) fn run(runtime: &Runtime, session: Session) -> ExitCode {
@@ -76,7 +75,6 @@ impl Prompt<'_> {
         });
         match outcome {
             Some(Ok(next)) => return next,
-            Some(Err(Failure::Output(error))) if is_broken_pipe(&error) => {}
             Some(Err(error)) => drop(fail(error)),
             // The query ended with its stream.
             None => drop(fail("cancelled")),

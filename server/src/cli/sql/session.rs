@@ -4,7 +4,7 @@
 //! run cancels the statement that runs.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,7 +20,8 @@ use tokio::sync::Mutex;
 
 use super::command::{Command, HELP, Relations, Switch};
 use super::names::Changes;
-use super::output::{More, Output, Shape};
+use super::output::{More, Output, Shape, is_broken_pipe};
+use super::pager::Paged;
 use super::statements::{self, Item};
 use super::{Failure, Format};
 
@@ -61,6 +62,8 @@ pub(super) struct Session {
     file: Option<Arc<File>>,
     /// What `\watch` repeats.
     last: Option<String>,
+    /// `\watch` repeats, and nobody is to leave a pager each time.
+    watching: bool,
     changes: Changes,
 }
 
@@ -76,6 +79,7 @@ impl Session {
             pager: Switch::On,
             file: None,
             last: None,
+            watching: false,
             changes: Changes::default(),
         }
     }
@@ -92,6 +96,8 @@ impl Session {
 
     /// Runs the statements and commands of a text; a last statement may lack its semicolon.
     pub(super) async fn run(&mut self, text: &str) -> Result<Next, Failure> {
+        // One that was cancelled did not say so.
+        self.watching = false;
         self.run_included(text, 0).await
     }
 
@@ -189,6 +195,7 @@ impl Session {
         let Some(statement) = self.last.clone() else {
             return Err(refused("repeats the last statement, and there is none"));
         };
+        self.watching = true;
         loop {
             let now = chrono::DateTime::from_timestamp_nanos(SystemClock::default().now_nanos());
             self.tell(format_args!("{} (Ctrl-C ends it)", now.format("%Y-%m-%dT%H:%M:%SZ")));
@@ -222,7 +229,16 @@ impl Session {
         match client.execute(statement).await.map_err(failed)? {
             ClientOutcome::Rows { schema, batches } => {
                 let batches = batches.map_err(failed);
-                self.write(&schema, batches).await
+                let mut rows = 0;
+                match self.write(&schema, batches, &mut rows).await {
+                    // At the prompt the only reader is a pager, which may be left before the end.
+                    Err(Failure::Output(error))
+                        if self.mode == Mode::Prompt && is_broken_pipe(&error) =>
+                    {
+                        Ok(rows)
+                    }
+                    written => written.map(|()| rows),
+                }
             }
             ClientOutcome::Updated(count) => {
                 // Other forms are read by programs, which expect rows or nothing.
@@ -238,25 +254,40 @@ impl Session {
         &mut self,
         schema: &SchemaRef,
         mut batches: impl Stream<Item = Result<RecordBatch, Failure>> + Unpin,
-    ) -> Result<u64, Failure> {
+        rows: &mut u64,
+    ) -> Result<(), Failure> {
         let shape = match (self.format, self.expanded) {
             (Format::Table, Switch::On) => Shape::Records,
             (format, _) => Shape::Plain(format),
         };
-        let mut output =
-            Output::begin(shape, schema, BufWriter::with_capacity(1 << 16, self.sink()))?;
-        let mut rows = 0;
+        let mut output = Output::begin(shape, schema, self.long_sink())?;
         while let Some(batch) = batches.next().await {
             let batch = batch?;
-            rows += batch.num_rows() as u64;
+            *rows += batch.num_rows() as u64;
             if output.write(&batch)? == More::Enough {
                 break;
             }
         }
         // Dropped before the table is drawn: the server stops working on rows that nobody will see.
         drop(batches);
-        output.finish()?;
-        Ok(rows)
+        Ok(output.finish()?)
+    }
+
+    /// Where results go that may be long.
+    fn long_sink(&self) -> BufWriter<Box<dyn Write + Send>> {
+        // Arrow is for programs.
+        let wanted = self.pager.is_on() && !self.watching && self.format != Format::Arrow;
+        let paged = wanted && self.mode == Mode::Prompt && self.at_terminal();
+        let sink: Box<dyn Write + Send> = match Paged::new().filter(|_| paged) {
+            Some(paged) => Box::new(paged),
+            None => self.sink(),
+        };
+        BufWriter::with_capacity(1 << 16, sink)
+    }
+
+    /// Whether results are written to the terminal.
+    fn at_terminal(&self) -> bool {
+        self.file.is_none() && io::stdout().is_terminal()
     }
 
     /// Where results go.
