@@ -239,6 +239,15 @@ fn a_pager_that_is_left_early_is_no_error() {
 }
 
 #[test]
+fn a_query_that_takes_long_shows_that_it_runs() {
+    let (node, (state, _)) = (Node::start(&[]), state());
+    let mut terminal = Terminal::open(&node, state.path());
+    terminal.keys("SELECT count(*) FROM generate_series(1, 900000000000) t(v) WHERE v % 7 = 8;\r");
+    terminal.expect("00:00:02  0 rows");
+    terminal.line("\x03", "error: cancelled");
+}
+
+#[test]
 fn an_error_points_at_its_place() {
     let (node, (state, _)) = (Node::start(&[]), state());
     let mut terminal = Terminal::open(&node, state.path());

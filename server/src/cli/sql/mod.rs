@@ -3,7 +3,7 @@
 //! Statements and commands run one after the other in one `session`, so that `USE` and `SET` hold for those that follow;
 //! the first error ends a script. The prompt reads them with an `editor`, `statements` cuts them apart, `command` knows
 //! those that begin with a backslash, and `output` lays results out, which a `pager` shows if they are long. A statement
-//! that is wrong is shown with the `place`. On Tab, `completion` offers `keywords` and the
+//! that takes its time shows its `progress`; one that is wrong is shown with the `place`. On Tab, `completion` offers `keywords` and the
 //! `names` that the server knows. Results go to standard output, errors to standard error. A reader that goes away (`| head`) is
 //! no error.
 
@@ -15,6 +15,7 @@ mod names;
 mod output;
 mod pager;
 mod place;
+mod progress;
 mod prompt;
 mod session;
 mod statements;

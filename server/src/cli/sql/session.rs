@@ -22,6 +22,7 @@ use super::command::{Command, HELP, Relations, Switch};
 use super::names::Changes;
 use super::output::{More, Output, Shape, is_broken_pipe};
 use super::pager::Paged;
+use super::progress::Progress;
 use super::statements::{self, Item};
 use super::{Failure, Format};
 
@@ -219,6 +220,11 @@ impl Session {
 
     /// Runs one statement and writes what it gives; the rows it gave or changed.
     async fn execute(&mut self, statement: &str) -> Result<u64, Failure> {
+        let progress = Progress::default();
+        progress.beside(self.execute_with(statement, &progress)).await
+    }
+
+    async fn execute_with(&mut self, statement: &str, progress: &Progress) -> Result<u64, Failure> {
         let failed = |error| Failure::Client(error, statement.to_owned());
         let client = Arc::clone(&self.client);
         let mut client = client.lock().await;
@@ -229,18 +235,18 @@ impl Session {
         match client.execute(statement).await.map_err(failed)? {
             ClientOutcome::Rows { schema, batches } => {
                 let batches = batches.map_err(failed);
-                let mut rows = 0;
-                match self.write(&schema, batches, &mut rows).await {
+                match self.write(&schema, batches, progress).await {
                     // At the prompt the only reader is a pager, which may be left before the end.
                     Err(Failure::Output(error))
                         if self.mode == Mode::Prompt && is_broken_pipe(&error) =>
                     {
-                        Ok(rows)
+                        Ok(progress.rows())
                     }
-                    written => written.map(|()| rows),
+                    written => written,
                 }
             }
             ClientOutcome::Updated(count) => {
+                progress.end();
                 // Other forms are read by programs, which expect rows or nothing.
                 if self.format == Format::Table {
                     writeln!(self.sink(), "{}", done(statement, count))?;
@@ -254,23 +260,30 @@ impl Session {
         &mut self,
         schema: &SchemaRef,
         mut batches: impl Stream<Item = Result<RecordBatch, Failure>> + Unpin,
-        rows: &mut u64,
-    ) -> Result<(), Failure> {
+        progress: &Progress,
+    ) -> Result<u64, Failure> {
         let shape = match (self.format, self.expanded) {
             (Format::Table, Switch::On) => Shape::Records,
             (format, _) => Shape::Plain(format),
         };
+        let streams = self.format != Format::Table;
         let mut output = Output::begin(shape, schema, self.long_sink())?;
         while let Some(batch) = batches.next().await {
             let batch = batch?;
-            *rows += batch.num_rows() as u64;
+            progress.add(batch.num_rows() as u64);
+            // Both may be the terminal, and a spinner among rows would spoil them.
+            if streams && self.at_terminal() {
+                progress.end();
+            }
             if output.write(&batch)? == More::Enough {
                 break;
             }
         }
         // Dropped before the table is drawn: the server stops working on rows that nobody will see.
         drop(batches);
-        Ok(output.finish()?)
+        progress.end();
+        output.finish()?;
+        Ok(progress.rows())
     }
 
     /// Where results go that may be long.
