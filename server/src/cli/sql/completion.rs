@@ -5,7 +5,7 @@
 //! whole statement names, also behind the cursor, tell which columns.
 
 use super::command;
-use super::keywords::{CLAUSES, STATEMENTS, is_reserved};
+use super::keywords::{CLAUSES, SETTINGS, SHOWN, STATEMENTS, is_reserved};
 use super::statements::{self, Kind, Piece};
 
 /// The names that there are.
@@ -123,6 +123,15 @@ impl<'a> Statement<'a> {
         let last = self.before.last().map(|piece| piece.text.to_ascii_uppercase());
         let words = match self.place(last.as_deref()) {
             Place::Begin => keywords(STATEMENTS, self.prefix),
+            Place::Setting => {
+                let shown = if self.says(0, "SHOW") { SHOWN } else { &[] };
+                let mut words = keywords(shown, self.prefix);
+                words.extend(starting(
+                    SETTINGS.iter().map(|name| name.to_lowercase()).collect(),
+                    &self.prefix.to_lowercase(),
+                ));
+                words
+            }
             Place::Database => matching(names.databases(), self.prefix),
             Place::Table => {
                 let mut words = matching(names.tables("public"), self.prefix);
@@ -136,9 +145,9 @@ impl<'a> Statement<'a> {
 
     fn place(&self, last: Option<&str>) -> Place {
         let Some(last) = last else { return Place::Begin };
-        let first = self.before.first().map_or("", |piece| piece.text);
-        let shows = first.eq_ignore_ascii_case("SHOW");
+        let shows = self.says(0, "SHOW");
         match last {
+            "SHOW" | "SET" | "RESET" if self.before.len() == 1 => Place::Setting,
             "USE" | "DATABASE" => Place::Database,
             "FROM" if shows && self.before.len() == 3 && self.says(1, "TABLES") => Place::Database,
             "FROM" | "JOIN" | "INTO" | "UPDATE" | "TABLE" | "DESCRIBE" | "VIEW" | "TRUNCATE" => {
@@ -204,6 +213,7 @@ impl<'a> Statement<'a> {
 /// What may stand at the cursor.
 enum Place {
     Begin,
+    Setting,
     Database,
     Table,
     Expression,

@@ -134,6 +134,14 @@ fn databases_follow_use_and_connect() {
 }
 
 #[test]
+fn settings_follow_show_and_set() {
+    check("SHOW D|", "D", &["DATABASES", "database"]);
+    check("set t|", "t", &["timezone"]);
+    check_lacks("RESET |", "DATABASES");
+    check_has("UPDATE cpu SET us|", "usage");
+}
+
+#[test]
 fn commands_are_completed_with_their_arguments() {
     check("\\ti|", "\\ti", &["\\timing"]);
     check("\\d c|", "c", &["cpu"]);

@@ -126,6 +126,21 @@ pub(super) const CLAUSES: &[&str] = &[
     "WITH",
 ];
 
+/// What `SHOW` shows, besides settings.
+pub(super) const SHOWN: &[&str] = &[
+    "ALL",
+    "COLUMNS FROM",
+    "CREATE TABLE",
+    "CREATE VIEW",
+    "DATABASES",
+    "FUNCTIONS",
+    "QUERIES",
+    "TABLES",
+];
+
+/// Settings of a session.
+pub(super) const SETTINGS: &[&str] = &["CONSISTENCY", "DATABASE", "QUERY_TIMEOUT", "TIMEZONE"];
+
 /// Words that end a name's place: a name of this spelling needs quotes.
 const RESERVED: &[&str] = &[
     "all",
