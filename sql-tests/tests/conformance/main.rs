@@ -89,7 +89,10 @@ async fn run(
         Ok(records) => records,
         Err(e) => panic!("{name} cannot be parsed: {e}"),
     };
-    for record in records {
+    for mut record in records {
+        if let Record::Statement { sql, .. } = &mut record {
+            portable::translate(sql);
+        }
         let sql = match &record {
             Record::Statement { sql, .. } | Record::Query { sql, .. } => sql.clone(),
             Record::Halt { .. } => break,

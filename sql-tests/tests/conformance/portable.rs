@@ -113,6 +113,15 @@ impl Rules {
     }
 }
 
+/// Writes statements about the time zone as a session takes them.
+pub(crate) fn translate(sql: &mut String) {
+    const ZONE: &str = "datafusion.execution.time_zone";
+    let lower = sql.to_lowercase();
+    if (lower.starts_with("set ") || lower.starts_with("reset ")) && lower.contains(ZONE) {
+        *sql = lower.replace(ZONE, "timezone");
+    }
+}
+
 /// All `.slt` files under a folder, in order.
 pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut all = Vec::new();
