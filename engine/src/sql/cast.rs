@@ -83,7 +83,8 @@ pub(crate) fn cast_exact(array: &ArrayRef, want: &DataType) -> Result<ArrayRef, 
             let instants = DataType::Timestamp(TimeUnit::Nanosecond, Some(Arc::from("UTC")));
             cast(&cast(&ns, &instants)?, want)
         }
-        (DataType::Timestamp(_, _), DataType::Date32 | DataType::Date64)
+        (DataType::Time32(_) | DataType::Time64(_), DataType::Time32(_) | DataType::Time64(_))
+        | (DataType::Timestamp(_, _), DataType::Date32 | DataType::Date64)
         | (DataType::Date32, DataType::Date64)
         | (DataType::Date64, DataType::Date32) => round_trip(array, want),
         _ => Err(InexactCast::new(None, format!("{have} cannot become {want}"))),

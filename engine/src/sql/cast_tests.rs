@@ -2,9 +2,12 @@
 
 use datafusion::arrow::array::{
     BooleanArray, Date32Array, Float64Array, Int32Array, Int64Array, NullArray, StringArray,
-    TimestampMillisecondArray, TimestampNanosecondArray, UInt64Array,
+    Time32MillisecondArray, Time64NanosecondArray, TimestampMillisecondArray,
+    TimestampNanosecondArray, UInt64Array,
 };
-use datafusion::arrow::datatypes::{Float64Type, Int64Type, TimestampNanosecondType};
+use datafusion::arrow::datatypes::{
+    Float64Type, Int64Type, Time64NanosecondType, TimestampNanosecondType,
+};
 
 use super::*;
 
@@ -87,4 +90,14 @@ fn times_are_instants_or_wall_time_in_the_zone() {
         "the value is not a TIMESTAMP",
     );
     check_error(Float64Array::from(vec![1.0]), &utc, "cannot become");
+}
+
+#[test]
+fn times_of_day_change_their_unit_only_exactly() {
+    let nanos = DataType::Time64(TimeUnit::Nanosecond);
+    let millis = Arc::new(Time32MillisecondArray::from(vec![45_296_000])) as ArrayRef;
+    let there = cast_exact(&millis, &nanos).unwrap();
+    assert_eq!(there.as_primitive::<Time64NanosecondType>().value(0), 45_296_000_000_000);
+    let uneven = Time64NanosecondArray::from(vec![1_000_001]);
+    check_error(uneven, &DataType::Time32(TimeUnit::Millisecond), "is not exactly");
 }
