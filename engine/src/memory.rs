@@ -85,6 +85,11 @@ impl MemoryDatabases {
         if bytes >= self.bytes_max { Err(self.full()) } else { Ok(self.bytes_max - bytes) }
     }
 
+    /// How many bytes all of them may hold.
+    pub(crate) fn bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
     /// The error for what does not fit.
     pub(crate) fn full(&self) -> Error {
         Error::request(

@@ -28,9 +28,15 @@ pub(crate) enum Pushdown {
     Above,
 }
 
-/// Finds out what a filter is to a scan of `table`, whose times SQL sees in `time`.
-pub(crate) fn classify(filter: &Expr, table: &Table, time: &TimeColumn<'_>) -> Pushdown {
-    if let Some(bounds) = time.bounds(filter) {
+/// Finds out what a filter is to a scan of `table`, whose times SQL sees in `column`.
+pub(crate) fn classify(filter: &Expr, table: &Table, column: &TimeColumn<'_>) -> Pushdown {
+    // A filter that was pushed may be found out to be a constant afterwards, when nobody filters above any more.
+    if let Expr::Literal(value @ (ScalarValue::Boolean(_) | ScalarValue::Null), _) = filter {
+        let keeps = *value == ScalarValue::Boolean(Some(true));
+        let range = if keeps { TimeRange::ALL } else { time::EMPTY };
+        return Pushdown::Time(Bounds { range, exact: true });
+    }
+    if let Some(bounds) = column.bounds(filter) {
         return Pushdown::Time(bounds);
     }
     if tags::is_tag_predicate(filter, table) { Pushdown::Tags } else { Pushdown::Above }

@@ -28,7 +28,7 @@ pub(crate) struct TimeColumn<'a> {
 }
 
 /// No time at all.
-const EMPTY: TimeRange = TimeRange { start: i64::MAX, end: i64::MIN };
+pub(super) const EMPTY: TimeRange = TimeRange { start: i64::MAX, end: i64::MIN };
 
 /// Times in both ranges.
 pub(crate) fn intersect(a: TimeRange, b: TimeRange) -> TimeRange {

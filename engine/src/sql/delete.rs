@@ -152,7 +152,7 @@ fn table_name(delete: &DeleteStatement) -> Result<&ObjectName, Error> {
 }
 
 /// `SELECT columns FROM t WHERE …`: planned as a query, the predicate gets the same meaning as in one.
-fn as_query(columns: &str, delete: &DeleteStatement) -> Result<FrontStatement, Error> {
+pub(super) fn as_query(columns: &str, delete: &DeleteStatement) -> Result<FrontStatement, Error> {
     let DeleteStatement {
         delete_token: _,
         optimizer_hints,

@@ -5,23 +5,27 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{DataType, SchemaRef, UInt64Type};
-use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use datafusion::catalog::TableProvider;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::logical_expr::{
-    CreateMemoryTable, DdlStatement, DmlStatement, LogicalPlan, LogicalPlanBuilder, WriteOp,
+    CreateMemoryTable, DdlStatement, DmlStatement, Expr, LogicalPlan, LogicalPlanBuilder, WriteOp,
 };
 use datafusion::sql::parser::Statement as FrontStatement;
 use datafusion::sql::sqlparser::ast::{
-    CreateView, FromTable, ObjectName, ObjectType, Statement, TableFactor, TableObject,
+    AssignmentTarget, CreateView, Delete, FromTable, ObjectName, ObjectType, Statement,
+    TableFactor, TableObject, Update,
 };
 use futures::TryStreamExt;
 use quorate_storage::catalog::View;
 
-use super::action::unsupported;
-use super::names::{TablePlace, no_table, parts, single_place};
-use super::parameters::{Parameters, bind};
-use super::parse::ParsedStatement;
-use super::{StatementContext, query, view};
+use super::action::{only, unsupported};
+use super::cast::cast_exact;
+use super::names::{TablePlace, no_column, no_table, parts, quote_always, single_place};
+use super::parameters::{ParameterRow, Parameters, bind};
+use super::parse::{ParsedStatement, parse};
+use super::{StatementContext, delete, points, query, view};
 use crate::memory::{MemoryDatabase, MemoryDatabases, Relation};
 use crate::{Error, ErrorKind, Outcome, QueryStream, Session, StatementKind};
 
@@ -136,6 +140,11 @@ impl MemoryStatement {
         let mut changed = 0;
         for row in 0..parameters.rows() {
             let context = StatementContext::of(session).await?;
+            if let Some(rewrite) = self.inner().and_then(Rewrite::of) {
+                let values = parameters.row(row)?;
+                changed += self.rewrite(session, sql, &context, &rewrite?, &values).await?;
+                continue;
+            }
             let plan = context.state.statement_to_plan(self.statement.clone()).await;
             let mut plan = plan.map_err(query::planning_error)?;
             let values = parameters.row(row)?;
@@ -174,7 +183,8 @@ impl MemoryStatement {
             return Err(exists(name));
         }
         let schema: SchemaRef = Arc::clone(create.input.schema().inner());
-        let (rows, batches) = self.collect(session, sql, context, &create.input).await?;
+        let room = session.engine().memory().room().await?;
+        let (rows, batches) = self.collect(session, sql, context, &create.input, room).await?;
         let table = MemTable::try_new(schema, vec![batches])?
             .with_constraints(create.constraints)
             .with_column_defaults(create.column_defaults.into_iter().collect::<HashMap<_, _>>());
@@ -183,7 +193,7 @@ impl MemoryStatement {
         Ok(rows)
     }
 
-    /// `INSERT`, `UPDATE`, `DELETE`. What an `INSERT` takes is computed first, so that it is known to fit.
+    /// `INSERT`. What it takes is computed first, so that it is known to fit.
     async fn write(
         &self,
         session: &Session,
@@ -191,21 +201,52 @@ impl MemoryStatement {
         context: &StatementContext,
         change: DmlStatement,
     ) -> Result<u64, Error> {
-        let change = if matches!(change.op, WriteOp::Insert(_)) {
-            let schema = Arc::clone(change.input.schema().inner());
-            let (_, batches) = self.collect(session, sql, context, &change.input).await?;
-            let rows = MemTable::try_new(schema, vec![batches])?;
-            let input = LogicalPlanBuilder::scan("rows", provider_as_source(Arc::new(rows)), None)?;
-            DmlStatement { input: Arc::new(input.build()?), ..change }
-        } else {
-            session.engine().memory().room().await?;
-            change
-        };
+        if !matches!(change.op, WriteOp::Insert(_)) {
+            return Err(unsupported("this statement in a memory database"));
+        }
+        let schema = Arc::clone(change.input.schema().inner());
+        let room = session.engine().memory().room().await?;
+        let (_, batches) = self.collect(session, sql, context, &change.input, room).await?;
+        let rows = MemTable::try_new(schema, vec![batches])?;
+        let input = LogicalPlanBuilder::scan("rows", provider_as_source(Arc::new(rows)), None)?;
+        let change = DmlStatement { input: Arc::new(input.build()?), ..change };
         let mut answer = query::stream(session, sql, context, &LogicalPlan::Dml(change)).await?;
         let mut changed = 0;
         while let Some(batch) = answer.batches.try_next().await? {
             let counts = batch.column(0).as_primitive_opt::<UInt64Type>();
             changed += counts.map_or(0, |counts| counts.values().iter().sum());
+        }
+        Ok(changed)
+    }
+
+    /// `UPDATE`, `DELETE`: the rows as they are afterwards take the place of those that are there. DataFusion's own way
+    /// takes the predicate from the optimized plan, where it may be gone.
+    async fn rewrite(
+        &self,
+        session: &Session,
+        sql: &str,
+        context: &StatementContext,
+        rewrite: &Rewrite,
+        values: &ParameterRow,
+    ) -> Result<u64, Error> {
+        let relation = self.database.relations.read().get(&self.place.table).cloned();
+        let table = match relation {
+            Some(Relation::Table(table)) => table,
+            Some(Relation::View(_)) => return Err(unsupported("a change of a view")),
+            None => return Err(no_table(&self.place.database, &self.place.table, [])),
+        };
+        let memory = session.engine().memory();
+        let count = rewrite.plan(context, &rewrite.count(), values).await?;
+        let changed = points::count(query::stream(session, sql, context, &count).await?).await?;
+        let schema = table.schema();
+        let after = rewrite.plan(context, &rewrite.after(&schema)?, values).await?;
+        let room = if rewrite.set.is_empty() { memory.bytes_max() } else { memory.room().await? };
+        let (_, batches) = self.collect(session, sql, context, &after, room).await?;
+        let batches = batches.iter().map(|batch| in_schema(batch, &schema));
+        let mut batches = batches.collect::<Result<Vec<_>, Error>>()?;
+        table.sort_order.lock().clear();
+        for partition in &table.batches {
+            *partition.write().await = std::mem::take(&mut batches);
         }
         Ok(changed)
     }
@@ -217,9 +258,9 @@ impl MemoryStatement {
         sql: &str,
         context: &StatementContext,
         plan: &LogicalPlan,
+        mut room: usize,
     ) -> Result<(u64, Vec<RecordBatch>), Error> {
         let memory: &MemoryDatabases = session.engine().memory();
-        let mut room = memory.room().await?;
         let mut rows: QueryStream = query::stream(session, sql, context, plan).await?;
         let (mut count, mut batches) = (0, Vec::new());
         while let Some(batch) = rows.batches.try_next().await? {
@@ -265,6 +306,128 @@ impl MemoryStatement {
         relations.remove(name);
         Ok(Outcome::Done)
     }
+}
+
+/// An `UPDATE` or `DELETE` as queries.
+struct Rewrite {
+    /// The table, with its alias.
+    from: String,
+    predicate: Option<String>,
+    /// Columns and their new values; none for a `DELETE`.
+    set: Vec<(String, String)>,
+}
+
+impl Rewrite {
+    fn of(statement: &Statement) -> Option<Result<Self, Error>> {
+        match statement {
+            Statement::Delete(delete) => Some(Self::of_delete(delete)),
+            Statement::Update(update) => Some(Self::of_update(update)),
+            _ => None,
+        }
+    }
+
+    fn of_delete(delete: &Delete) -> Result<Self, Error> {
+        delete::as_query("*", delete)?;
+        let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = &delete.from;
+        let from = from.first().map(ToString::to_string).unwrap_or_default();
+        let predicate = delete.selection.as_ref().map(ToString::to_string);
+        Ok(Self { from, predicate, set: Vec::new() })
+    }
+
+    fn of_update(update: &Update) -> Result<Self, Error> {
+        let mut set: Vec<(String, String)> = Vec::new();
+        for assignment in &update.assignments {
+            let AssignmentTarget::ColumnName(name) = &assignment.target else {
+                return Err(unsupported("UPDATE of several columns from one value"));
+            };
+            let column = parts(name)?.pop().unwrap_or_default();
+            if set.iter().any(|(known, _)| *known == column) {
+                let message = format!("column {column:?} is set twice");
+                return Err(Error::request(ErrorKind::Invalid, message));
+            }
+            set.push((column, assignment.value.to_string()));
+        }
+        let values: Vec<String> = update.assignments.iter().map(ToString::to_string).collect();
+        let filter = update.selection.as_ref().map(|p| format!(" WHERE {p}")).unwrap_or_default();
+        let plain = format!("UPDATE {} SET {}{filter}", update.table, values.join(", "));
+        only(&update.to_string(), &plain)?;
+        let predicate = update.selection.as_ref().map(ToString::to_string);
+        Ok(Self { from: update.table.to_string(), predicate, set })
+    }
+
+    /// The query that counts the rows.
+    fn count(&self) -> String {
+        let filter = self.predicate.as_ref().map(|p| format!(" WHERE {p}")).unwrap_or_default();
+        format!("SELECT count(*) FROM {}{filter}", self.from)
+    }
+
+    /// The query for the rows as they are afterwards.
+    fn after(&self, schema: &SchemaRef) -> Result<String, Error> {
+        let predicate = self.predicate.as_deref().unwrap_or("true");
+        if self.set.is_empty() {
+            return Ok(format!("SELECT * FROM {} WHERE ({predicate}) IS NOT TRUE", self.from));
+        }
+        let known = || schema.fields().iter().map(|field| field.name().as_str());
+        if let Some((name, _)) = self.set.iter().find(|(name, _)| !known().any(|k| k == name)) {
+            return Err(no_column(&self.from, name, known()));
+        }
+        let column = |name: &str| {
+            let quoted = quote_always(name);
+            match self.set.iter().find(|(column, _)| column == name) {
+                Some((_, value)) => {
+                    format!("CASE WHEN ({predicate}) THEN ({value}) ELSE {quoted} END AS {quoted}")
+                }
+                None => quoted,
+            }
+        };
+        let columns: Vec<String> = known().map(column).collect();
+        Ok(format!("SELECT {} FROM {}", columns.join(", "), self.from))
+    }
+
+    async fn plan(
+        &self,
+        context: &StatementContext,
+        text: &str,
+        values: &ParameterRow,
+    ) -> Result<LogicalPlan, Error> {
+        let ParsedStatement::Sql(statement) = parse(text)?.statement else {
+            return Err(unsupported("this statement in a memory database"));
+        };
+        let plan = query::logical(context, &statement).await?;
+        let mut nested = false;
+        plan.apply(|node| {
+            node.apply_expressions(|expr| {
+                expr.apply(|e| {
+                    nested |= matches!(
+                        e,
+                        Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_)
+                    );
+                    Ok(TreeNodeRecursion::Continue)
+                })
+            })
+        })?;
+        if nested {
+            return Err(unsupported("a subquery in UPDATE or DELETE of a memory table"));
+        }
+        if values.is_empty() {
+            return Ok(plan);
+        }
+        let types = query::parameter_types(&plan)?;
+        Ok(plan.with_param_values(bind(values, &types)?)?)
+    }
+}
+
+/// Rows with the columns' own types, nothing lost.
+fn in_schema(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Error> {
+    let columns = batch.columns().iter().zip(schema.fields());
+    let columns = columns.map(|(column, field)| {
+        cast_exact(column, field.data_type())
+            .map_err(|e| e.named(&format!("column {:?}", field.name())))
+    });
+    let columns = columns.collect::<Result<Vec<_>, Error>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
+        .map_err(|e| Error::request(ErrorKind::Invalid, e.to_string()))
 }
 
 fn exists(name: &str) -> Error {

@@ -121,7 +121,9 @@ impl NameFilter {
 
 fn databases(context: &StatementContext) -> Vec<Vec<String>> {
     let durable = context.catalog.databases.values().map(|d| (d.name.clone(), "durable"));
-    let memory = context.engine.memory().names().into_iter().map(|name| (name, "memory"));
+    let memory = context.engine.memory().names().into_iter();
+    let memory = memory.filter(|name| context.catalog.database(name).is_none());
+    let memory = memory.map(|name| (name, "memory"));
     let mut all: Vec<_> = durable.chain(memory).collect();
     all.sort_unstable();
     all.into_iter().map(|(name, kind)| vec![name, kind.to_owned()]).collect()

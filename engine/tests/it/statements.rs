@@ -132,7 +132,7 @@ async fn what_cannot_be_done_is_an_error() {
             ErrorKind::Unsupported,
             "ON CONFLICT",
         ),
-        ("DELETE FROM cpu WHERE nope > 1", ErrorKind::Invalid, "nope"),
+        ("DELETE FROM cpu WHERE nope > 1", ErrorKind::NotFound, "nope"),
         ("DELETE FROM nothing", ErrorKind::NotFound, "nothing"),
         ("UPDATE cpu SET host = 'x'", ErrorKind::Unsupported, "which row"),
         ("UPDATE cpu SET Nope = 1", ErrorKind::NotFound, "nope"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::json::ReaderBuilder;
 use axum::extract::Query;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -123,7 +123,8 @@ fn form(headers: &HeaderMap) -> Result<Form, HttpError> {
     })
 }
 
-/// The values as one row of the types that the statement wants.
+/// The values as one row of the types that the statement wants. A number keeps its own type where another is wanted: whether
+/// it has an exact equal there is for the engine to say.
 pub(super) fn row(values: &[Value], wanted: &SchemaRef) -> Result<RecordBatch, HttpError> {
     if values.len() != wanted.fields().len() {
         return Err(HttpError::invalid(format!(
@@ -134,9 +135,13 @@ pub(super) fn row(values: &[Value], wanted: &SchemaRef) -> Result<RecordBatch, H
     }
     let wrong = |e| HttpError::invalid(format!("params do not fit the statement: {e}"));
     // Names of parameters may repeat; places do not.
-    let fields = wanted.fields().iter().enumerate();
-    let fields: Vec<Field> =
-        fields.map(|(i, f)| Field::new(i.to_string(), f.data_type().clone(), true)).collect();
+    let fields = wanted.fields().iter().zip(values).enumerate();
+    let fields: Vec<Field> = fields
+        .map(|(i, (f, value))| Field::new(i.to_string(), type_of(value, f.data_type()), true))
+        .collect();
+    let named = fields.iter().zip(wanted.fields());
+    let named = named.map(|(f, wanted)| f.clone().with_name(wanted.name()));
+    let schema = Arc::new(Schema::new(named.collect::<Vec<_>>()));
     let places: Map<String, Value> =
         values.iter().enumerate().map(|(i, value)| (i.to_string(), value.clone())).collect();
     let mut decoder = ReaderBuilder::new(Arc::new(Schema::new(fields)))
@@ -147,13 +152,23 @@ pub(super) fn row(values: &[Value], wanted: &SchemaRef) -> Result<RecordBatch, H
     let row = decoder.flush().map_err(wrong)?;
     let columns = row.map_or_else(Vec::new, |row| row.columns().to_vec());
     let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(1));
-    RecordBatch::try_new_with_options(Arc::clone(wanted), columns, &options).map_err(wrong)
+    RecordBatch::try_new_with_options(schema, columns, &options).map_err(wrong)
+}
+
+fn type_of(value: &Value, wanted: &DataType) -> DataType {
+    match value {
+        Value::Number(_) if !wanted.is_numeric() => wanted.clone(),
+        Value::Number(number) if number.is_i64() => DataType::Int64,
+        Value::Number(number) if number.is_u64() => DataType::UInt64,
+        Value::Number(_) => DataType::Float64,
+        _ => wanted.clone(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use arrow::array::AsArray;
-    use arrow::datatypes::{DataType, Float64Type, Int64Type};
+    use arrow::datatypes::{Float64Type, Int64Type};
     use axum::http::HeaderValue;
     use serde_json::json;
 
@@ -185,6 +200,14 @@ mod tests {
         assert!(row.column(1).as_primitive::<Float64Type>().value(0).is_nan());
         assert_eq!(row.column(2).as_string::<i32>().value(0), "1.5");
         assert!(super::row(&values[..2], &wanted).is_err());
+        let uneven =
+            super::row(&[json!(1.5), json!(9_007_199_254_740_993_u64), json!("")], &wanted);
+        let uneven = uneven.unwrap();
+        assert_eq!(
+            uneven.column(0).as_primitive::<Float64Type>().value(0).to_bits(),
+            1.5_f64.to_bits()
+        );
+        assert_eq!(uneven.column(1).as_primitive::<Int64Type>().value(0), 9_007_199_254_740_993);
         assert!(super::row(&[json!("x"), json!(1), json!("")], &wanted).is_err());
     }
 
