@@ -29,6 +29,6 @@ pub(crate) use jobs::{JobSlots, run_compactions, run_flushes};
 pub(crate) use machine::{MemtableLimits, ShardFiles, ShardMachine};
 pub(crate) use proposer::Submission;
 pub(crate) use recover::{Remedy, damaged_segments, needs_repair, recover};
-pub(crate) use replica::{Shard, group_of};
+pub(crate) use replica::{FlushLimits, Shard, group_of};
 pub use scrub::ScrubStatus;
 pub(crate) use scrub::scrub;

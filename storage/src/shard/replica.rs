@@ -19,16 +19,34 @@ use super::proposer::{Answer, Proposer, Submission, propose_command};
 use crate::cluster::{PeerReply, PeerRequest, Replica};
 use crate::compaction::{Config, pick};
 use crate::manifest::{Manifest, ShardRecord};
-use crate::store::{SegmentStatus, ShardId, ShardStatus, TableStatus};
+use crate::store::{SegmentStatus, ShardId, ShardStatus, StoreOptions, TableStatus};
 use crate::version::FileHash;
 use crate::{Error, LogPosition, blocking, with_causes};
 
 /// Bytes of a part (one table and slice) below which it gets no file of its own.
 const SMALL_PART_BYTES: u64 = 256 << 10;
-/// Bytes of all small parts together that a manifest may hold.
+/// Bytes of all small parts of a shard together that a manifest may hold.
 const CHECKPOINT_BYTES_MAX: u64 = 16 << 20;
 /// Bytes after which a compaction goes on in another file.
 const SEGMENT_BYTES_MAX: u64 = 1 << 30;
+
+/// When a shard is flushed, and what stays in memory then.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FlushLimits {
+    /// Bytes of the active memtable from which on it is full.
+    full: u64,
+    /// Bytes of small parts that stay. Well below what leads to a flush: else one flush would follow the other.
+    stay: u64,
+}
+
+impl FlushLimits {
+    /// A full memtable loses at least half; all shards together keep at most half of what memory is tight at.
+    pub(crate) fn of(options: &StoreOptions) -> Self {
+        let share = options.memory_bytes / 4 / u64::from(options.shards.max(1));
+        let full = options.flush_bytes;
+        Self { full, stay: CHECKPOINT_BYTES_MAX.min(full / 2).min(share) }
+    }
+}
 
 /// One shard of this node.
 #[derive(Debug)]
@@ -38,7 +56,7 @@ pub(crate) struct Shard {
     machine: Arc<ShardMachine>,
     proposer: Proposer,
     clock: Arc<dyn Clock>,
-    flush_bytes: u64,
+    limits: FlushLimits,
     flush_proposed: AtomicBool,
     /// Since when (monotonic) the active memtable has had rows.
     active_since: Mutex<Option<Duration>>,
@@ -55,7 +73,7 @@ impl Shard {
         machine: Arc<ShardMachine>,
         replica: Replica,
         clock: Arc<dyn Clock>,
-        flush_bytes: u64,
+        limits: FlushLimits,
         tasks: &TaskTracker,
         cancel: CancellationToken,
     ) -> Self {
@@ -69,7 +87,7 @@ impl Shard {
             machine,
             proposer,
             clock,
-            flush_bytes,
+            limits,
             flush_proposed: AtomicBool::new(false),
             active_since: Mutex::new(None),
         }
@@ -167,7 +185,7 @@ impl Shard {
     /// Whether a write need not wait for a flush.
     pub(crate) fn admits_writes(&self) -> bool {
         let live = self.machine.live();
-        live.state.flushes.len() < FROZEN_MAX || live.state.active.bytes() < self.flush_bytes
+        live.state.flushes.len() < FROZEN_MAX || live.state.active.bytes() < self.limits.full
     }
 
     /// Bytes of the active memtable.
@@ -208,7 +226,7 @@ impl Shard {
         self.flush_proposed.store(true, Ordering::SeqCst);
         let keep = if small_stay {
             let live = self.machine.live();
-            live.state.active.small_parts(SMALL_PART_BYTES, CHECKPOINT_BYTES_MAX)
+            live.state.active.small_parts(SMALL_PART_BYTES, self.limits.stay)
         } else {
             Vec::new()
         };

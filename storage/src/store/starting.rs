@@ -25,8 +25,8 @@ use crate::cluster::{
 };
 use crate::manifest::ManifestStore;
 use crate::shard::{
-    Fetcher, JobSlots, MemtableLimits, Remedy, Shard, ShardFiles, ShardMachine, damaged_segments,
-    group_of, needs_repair, recover, run_compactions, run_flushes,
+    Fetcher, FlushLimits, JobSlots, MemtableLimits, Remedy, Shard, ShardFiles, ShardMachine,
+    damaged_segments, group_of, needs_repair, recover, run_compactions, run_flushes,
 };
 use crate::version::SegmentPins;
 use crate::{ColumnId, Error, with_causes};
@@ -442,7 +442,7 @@ impl Starting {
             machine,
             started,
             Arc::clone(&self.options.clock),
-            self.options.flush_bytes,
+            FlushLimits::of(&self.options),
             &self.tasks,
             self.cancel.clone(),
         ));

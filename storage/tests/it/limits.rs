@@ -81,6 +81,32 @@ async fn a_full_memtable_is_flushed_and_memory_stays_within_its_bound() {
     store.close().await.unwrap();
 }
 
+/// A memtable of many small parts is full although none of them deserves a file.
+#[tokio::test(flavor = "multi_thread")]
+async fn small_parts_that_fill_a_memtable_are_not_flushed_over_and_over() {
+    let disk = SimDisk::new(6);
+    let mut small = options("/data");
+    small.flush_bytes = 64 << 10;
+    let store = Store::open(disk.process(), small).await.unwrap();
+    create_cpu(&store, TableOptions::default()).await;
+    let days: Vec<_> = (0..40_i64).collect();
+    let hosts: Vec<String> = (0..100).map(|i| format!("host{i}")).collect();
+    for day in &days {
+        let rows: Vec<_> = hosts.iter().map(|host| (host.as_str(), day * DAY, 1.0)).collect();
+        write(&store, &rows).await.unwrap();
+    }
+    let entries =
+        |store: &Store| -> u64 { store.status().shards.iter().map(|s| s.entries_applied).sum() };
+    let before = entries(&store);
+    for i in 1..=200 {
+        write(&store, &[("host1", 40 * DAY + i, 1.0)]).await.unwrap();
+    }
+    let made = entries(&store) - before;
+    assert!(made < 250, "200 writes of a row made {made} entries");
+    assert_eq!(read(&store).await.len(), 4_200);
+    store.close().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_sync_of_the_log_is_told_to_whoever_ends_the_process() {
     let disk = SimDisk::new(4);
