@@ -62,6 +62,8 @@ pub struct EngineOptions {
     pub partitions: usize,
     /// Where queries spill; under the data directory if `None`.
     pub spill_dir: Option<PathBuf>,
+    /// Where `COPY` reads and writes files; without it, nowhere.
+    pub file_dir: Option<PathBuf>,
     /// Shown by `system.settings`.
     pub settings: Vec<Setting>,
 }

@@ -20,4 +20,4 @@ mod sql;
 pub use engine::{Engine, EngineOptions, QueryStatus, Setting};
 pub use error::{Error, ErrorKind};
 pub use outcome::{Outcome, QueryId, QueryStream, StatementKind, StatementPlan};
-pub use session::{Session, SessionOptions};
+pub use session::{PreparedText, Session, SessionOptions};

@@ -29,6 +29,26 @@ pub struct SessionOptions {
     pub stateful: bool,
     /// Who asks, for `system.queries`.
     pub client: String,
+    /// What `PREPARE` has kept.
+    pub prepared: Vec<PreparedText>,
+}
+
+/// A statement that `PREPARE` has kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PreparedText {
+    /// Its name.
+    pub name: String,
+    /// Types of its parameters as they were written, if they were.
+    pub types: Vec<String>,
+    /// The statement.
+    pub text: String,
+}
+
+impl PreparedText {
+    /// Bytes that it takes, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.name.len() + self.text.len() + self.types.iter().map(String::len).sum::<usize>()
+    }
 }
 
 /// A session.

@@ -125,6 +125,21 @@ pub(crate) struct SessionState {
     pub(crate) read_level: Option<ReadLevelState>,
     #[prost(enumeration = "WriteLevelState", optional, tag = "5")]
     pub(crate) write_level: Option<i32>,
+    /// What `PREPARE` has kept.
+    #[prost(message, repeated, tag = "6")]
+    pub(crate) prepared: Vec<PreparedState>,
+}
+
+/// A statement that a session has kept.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub(crate) struct PreparedState {
+    #[prost(string, tag = "1")]
+    pub(crate) name: String,
+    /// Types of its parameters as they were written.
+    #[prost(string, repeated, tag = "2")]
+    pub(crate) types: Vec<String>,
+    #[prost(string, tag = "3")]
+    pub(crate) text: String,
 }
 
 /// How fresh reads are.

@@ -12,10 +12,12 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use prost::Message;
-use quorate_engine::SessionOptions;
+use quorate_engine::{PreparedText, SessionOptions};
 use quorate_storage::{ReadLevel, ShardId, ShardReceipt, WriteLevel};
 
-use crate::message::{ReadLevelKind, ReadLevelState, ReceiptState, SessionState, WriteLevelState};
+use crate::message::{
+    PreparedState, ReadLevelKind, ReadLevelState, ReceiptState, SessionState, WriteLevelState,
+};
 use crate::seal::{Purpose, Seal};
 
 /// Name of the cookie.
@@ -48,6 +50,7 @@ impl SessionState {
             query_timeout_ms: options.query_timeout.map(millis),
             read_level: Some(read_level_state(&options.read_level)),
             write_level: Some(write_level_state(options.write_level)),
+            prepared: options.prepared.iter().map(prepared_state).collect(),
         }
     }
 
@@ -72,6 +75,7 @@ impl SessionState {
                 WriteLevel::Quorum
             };
         }
+        options.prepared = self.prepared.iter().map(prepared_text).collect();
     }
 
     /// Takes over what a statement changed; what it left alone stays as it was, not written down.
@@ -91,7 +95,20 @@ impl SessionState {
         if before.write_level != after.write_level {
             self.write_level = Some(write_level_state(after.write_level));
         }
+        if before.prepared != after.prepared {
+            self.prepared = after.prepared.iter().map(prepared_state).collect();
+        }
     }
+}
+
+fn prepared_state(prepared: &PreparedText) -> PreparedState {
+    let PreparedText { name, types, text } = prepared.clone();
+    PreparedState { name, types, text }
+}
+
+fn prepared_text(state: &PreparedState) -> PreparedText {
+    let PreparedState { name, types, text } = state.clone();
+    PreparedText { name, types, text }
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -233,6 +250,11 @@ mod tests {
                 receipts: vec![ReceiptState { shard: 3, term: 1, index: 99 }],
             }),
             write_level: Some(WriteLevelState::All as i32),
+            prepared: vec![PreparedState {
+                name: "p".into(),
+                types: vec!["INT".into()],
+                text: "SELECT $1; 'ß'".into(),
+            }],
         };
         let header = cookie(&seal(), &state);
         let pair = header.split(';').next().unwrap();
@@ -263,6 +285,11 @@ mod tests {
             read_level: ReadLevel::Local,
             write_level: WriteLevel::All,
             query_timeout: Some(Duration::from_secs(7)),
+            prepared: vec![PreparedText {
+                name: "p".into(),
+                types: vec![],
+                text: "SELECT 1".into(),
+            }],
             ..SessionOptions::default()
         };
         let mut made = SessionOptions::default();

@@ -1,7 +1,7 @@
 //! Quorate: a time-series SQL database that never loses an acknowledged point. The binary.
 //!
 //! It wires the crates together and decides nothing else: `settings` are read, [`node`] opens the engine and its two
-//! doors (Flight SQL and HTTP) and stops them in order, `cli` holds the commands.
+//! doors (Flight SQL and HTTP; [`udp`] if it is asked for) and stops them in order, `cli` holds the commands.
 //!
 //! Exit status: 0 success, 1 failure, 2 usage, 74 after a failed sync.
 
@@ -11,6 +11,7 @@ mod limits;
 mod logging;
 mod node;
 mod settings;
+mod udp;
 
 use std::process::ExitCode;
 

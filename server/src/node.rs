@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::{Door, DoorOptions};
 use crate::settings::{ClusterSettings, Settings};
+use crate::udp::UdpDoor;
 
 /// Exit status after a failed sync.
 const SYNC_FAILED: i32 = 74;
@@ -40,7 +41,7 @@ pub(crate) enum NodeError {
     /// An address is taken, or is none of this machine.
     #[error("cannot serve {what} at {addr}")]
     Listen {
-        /// `Flight SQL` or `HTTP`.
+        /// `Flight SQL`, `HTTP`, …
         what: &'static str,
         /// The address.
         addr: SocketAddr,
@@ -134,6 +135,12 @@ impl Node {
         let body_bytes_max = usize::try_from(settings.max_body.0).unwrap_or(usize::MAX);
         let bodies = usize::try_from(settings.memory_limit.0 / 8).unwrap_or(usize::MAX);
         let door = Door::new(DoorOptions { body_bytes_max, bodies_bytes_max: bodies });
+        let datagrams = match settings.udp_addr {
+            Some(addr) => Some(listen_udp(addr, &door).await?),
+            None => None,
+        };
+        let udp = datagrams.as_ref().and_then(|door| door.local_addr().ok());
+        let udp_database = settings.udp_database.clone();
         let shutdown = CancellationToken::new();
         let mut doors = JoinSet::new();
         doors.spawn(serve_http(http_listener, Arc::clone(&door), shutdown.clone()));
@@ -155,10 +162,14 @@ impl Node {
         door.open(Arc::clone(&engine), service.clone());
         doors.spawn(service.serve(flight_listener, shutdown.clone().cancelled_owned()));
 
+        if let Some(datagrams) = datagrams {
+            doors.spawn(datagrams.serve(Arc::clone(&engine), udp_database, shutdown.clone()));
+        }
+
         let cluster = peers.as_ref().map(|peers| peers.addr);
         write_addresses(
             &addresses,
-            &json!({ "flight": flight, "http": http, "cluster": cluster }),
+            &json!({ "flight": flight, "http": http, "udp": udp, "cluster": cluster }),
         )?;
         tracing::info!(%flight, %http, "serving");
         Ok(Self { engine, door, flight, http, addresses, shutdown, doors, peers })
@@ -221,6 +232,12 @@ impl Node {
 
 async fn listen(what: &'static str, addr: SocketAddr) -> Result<TcpListener, NodeError> {
     TcpListener::bind(addr).await.map_err(|source| NodeError::Listen { what, addr, source })
+}
+
+async fn listen_udp(addr: SocketAddr, door: &Door) -> Result<UdpDoor, NodeError> {
+    let what = "line protocol over UDP";
+    let bound = UdpDoor::bind(addr, Arc::clone(door.udp())).await;
+    bound.map_err(|source| NodeError::Listen { what, addr, source })
 }
 
 async fn serve_http(

@@ -19,7 +19,11 @@ fn main() -> ExitCode {
         wanted.is_empty() || wanted.iter().any(|w| file.to_string_lossy().contains(w))
     });
     let data = tempfile::tempdir().expect("a temporary directory can be made");
-    let server = Server::start(data.path(), &ServerOptions::default());
+    let files_of_copy = tempfile::tempdir().expect("a temporary directory can be made");
+    let file_dir = files_of_copy.path().to_str().expect("temporary directories have plain names");
+    let arguments = ["--file-dir", file_dir].map(str::to_owned).to_vec();
+    let options = ServerOptions { arguments, ..ServerOptions::default() };
+    let server = Server::start(data.path(), &options);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
     let mut failed = 0;
     for (number, file) in files.iter().enumerate() {

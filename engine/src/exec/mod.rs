@@ -5,5 +5,5 @@ mod runtime;
 mod stream;
 
 pub(crate) use queries::{QueryRegistry, QueryTicket, RunningQuery};
-pub(crate) use runtime::QueryRuntime;
+pub(crate) use runtime::{QueryRuntime, lost};
 pub(crate) use stream::{batches, stream_plan};

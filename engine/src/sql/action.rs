@@ -9,8 +9,10 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::{dialect::GenericDialect, parser::Parser};
 
 use super::cluster::ClusterChange;
+use super::copy::CopyStatement;
 use super::names::{name_of, parts, single};
 use super::parse::ParsedStatement;
+use super::prepared::Preparation;
 use crate::{Error, ErrorKind, QueryId, StatementKind};
 
 /// A statement that the engine carries out.
@@ -68,6 +70,12 @@ pub(crate) enum Action {
     Vacuum,
     /// `ALTER CLUSTER`.
     Cluster(ClusterChange),
+    /// `COPY`.
+    Copy(Box<CopyStatement>),
+    /// `PREPARE`.
+    Prepare(Preparation),
+    /// `DEALLOCATE`.
+    Deallocate { name: Ident },
 }
 
 /// The pattern of a `SHOW … LIKE`.
@@ -89,7 +97,9 @@ impl Action {
             | Self::ShowCreateTable { .. }
             | Self::ShowQueries
             | Self::ShowSetting { .. } => StatementKind::Query,
-            Self::Insert(_) | Self::Delete(_) | Self::Update(_) => StatementKind::Update,
+            Self::Insert(_) | Self::Delete(_) | Self::Update(_) | Self::Copy(_) => {
+                StatementKind::Update
+            }
             Self::CreateTable(create) if create.query.is_some() => StatementKind::Update,
             Self::CreateDatabase { .. }
             | Self::MemoryDatabase { .. }
@@ -105,6 +115,8 @@ impl Action {
             | Self::Kill { .. }
             | Self::Checkpoint
             | Self::Vacuum
+            | Self::Prepare(_)
+            | Self::Deallocate { .. }
             | Self::Cluster(_) => StatementKind::Command,
         }
     }
@@ -114,6 +126,8 @@ impl Action {
         let statement = match statement {
             ParsedStatement::Checkpoint => return Ok(Self::Checkpoint),
             ParsedStatement::Cluster(change) => return Ok(Self::Cluster(change)),
+            ParsedStatement::Copy(copy) => return Ok(Self::Copy(copy)),
+            ParsedStatement::Prepare(preparation) => return Ok(Self::Prepare(preparation)),
             ParsedStatement::MemoryDatabase(statement) => {
                 let FrontStatement::Statement(inner) = *statement else {
                     return Err(unsupported("this kind of database"));
@@ -133,7 +147,7 @@ impl Action {
                 ErrorKind::Unsupported,
                 "CREATE EXTERNAL TABLE is not supported: write the rows of a file by line protocol or bulk ingest",
             )),
-            FrontStatement::CopyTo(_) => Err(unsupported("COPY TO")),
+            FrontStatement::CopyTo(_) => Err(unsupported("COPY in another statement")),
             FrontStatement::Explain(explain) => match explain.statement.as_ref() {
                 FrontStatement::Statement(inner) if matches!(**inner, Statement::Query(_)) => {
                     Ok(Self::Explain(Box::new(FrontStatement::Explain(explain))))
@@ -295,7 +309,8 @@ fn of_sql(statement: Statement) -> Result<Action, Error> {
             | Use::Default,
         ) => "USE of anything but a database",
         Statement::Merge(_) => "MERGE",
-        Statement::Copy { .. } | Statement::CopyIntoSnowflake { .. } => "COPY",
+        Statement::Copy { .. } => "COPY in another statement",
+        Statement::CopyIntoSnowflake { .. } => "COPY INTO (use COPY … FROM and COPY … TO)",
         Statement::RenameTable(_) => "RENAME TABLE (use ALTER TABLE … RENAME TO)",
         Statement::CreateSchema { .. } | Statement::AlterSchema(_) => {
             "CREATE SCHEMA (use CREATE DATABASE)"
@@ -304,8 +319,14 @@ fn of_sql(statement: Statement) -> Result<Action, Error> {
         Statement::CreateIndex(_) | Statement::AlterIndex { .. } => {
             "CREATE INDEX (series are indexed by their tags already)"
         }
-        Statement::Prepare { .. } | Statement::Execute { .. } | Statement::Deallocate { .. } => {
-            "PREPARE (clients prepare over Flight SQL)"
+        Statement::Deallocate { name, .. } => return Ok(Action::Deallocate { name }),
+        Statement::Execute { name: None, .. } => {
+            let message = "EXECUTE statement requires a name";
+            return Err(Error::request(ErrorKind::Invalid, message));
+        }
+        Statement::Prepare { .. } => "PREPARE in another statement",
+        Statement::Execute { .. } => {
+            "EXECUTE but of a prepared statement: EXECUTE name [(value, …)]"
         }
         Statement::ShowCreate { .. } => "SHOW CREATE of anything but a table or view",
         Statement::ShowSchemas { .. } => "SHOW SCHEMAS (use SHOW DATABASES)",

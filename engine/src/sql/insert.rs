@@ -35,7 +35,7 @@ pub(super) struct Target {
     pub(super) columns: Vec<usize>,
     /// Types as SQL shows them, in the order of the statement.
     pub(super) shown: SchemaRef,
-    place: TablePlace,
+    pub(super) place: TablePlace,
 }
 
 /// Runs an `INSERT`, once per row of parameters.
@@ -209,19 +209,28 @@ fn query_of(source: &Query) -> FrontStatement {
 impl Target {
     /// Resolves the columns of an `INSERT`.
     fn of(context: &StatementContext, place: TablePlace, insert: &Insert) -> Result<Self, Error> {
+        let names = insert.columns.iter().map(|name| single(name, "column"));
+        Self::named(context, place, &names.collect::<Result<Vec<_>, _>>()?)
+    }
+
+    /// Columns by name; all of the table's if there is none.
+    pub(super) fn named(
+        context: &StatementContext,
+        place: TablePlace,
+        named: &[String],
+    ) -> Result<Self, Error> {
         let table = Arc::clone(context.table(&place)?);
         let mut columns = Vec::new();
-        if insert.columns.is_empty() {
+        if named.is_empty() {
             columns.extend(0..table.columns.len());
         }
-        for name in &insert.columns {
-            let name = single(name, "column")?;
+        for name in named {
             let names = table.columns.iter().map(|c| c.name.as_str());
             let index = table
                 .columns
                 .iter()
-                .position(|c| c.name == name)
-                .ok_or_else(|| no_column(&table.name, &name, names))?;
+                .position(|c| c.name == *name)
+                .ok_or_else(|| no_column(&table.name, name, names))?;
             if columns.contains(&index) {
                 let message = format!("column {name:?} is listed twice");
                 return Err(Error::request(ErrorKind::Invalid, message));
@@ -231,7 +240,7 @@ impl Target {
         if !columns.iter().any(|i| table.columns[*i].kind == ColumnKind::Time) {
             return Err(Error::request(
                 ErrorKind::Invalid,
-                format!("INSERT must give the time column {:?}", table.time().name),
+                format!("the time column {:?} must be given", table.time().name),
             ));
         }
         let zone = super::settings::time_zone(&context.options)?;
@@ -253,7 +262,7 @@ impl Target {
     }
 
     /// Casts the columns of a batch, in order, to those of the table.
-    fn cast(&self, batch: &RecordBatch) -> Result<RecordBatch, Error> {
+    pub(super) fn cast(&self, batch: &RecordBatch) -> Result<RecordBatch, Error> {
         let cast = |(array, field): (&ArrayRef, &Arc<Field>)| {
             cast_exact(array, field.data_type())
                 .map_err(|e| e.named(&format!("column {:?}", field.name())))

@@ -111,8 +111,39 @@ impl MemoryStatement {
         if self.kind() == StatementKind::Command {
             return Ok(BTreeMap::new());
         }
+        let ours = match self.rewritten_types(context).await {
+            None => None,
+            Some(Ok(types)) => return Ok(types),
+            Some(Err(error)) => Some(error),
+        };
+        // DataFusion's errors tell the place in the text.
         let plan = context.state.statement_to_plan(self.statement.clone()).await;
-        query::parameter_types(&plan.map_err(query::planning_error)?)
+        let plan = plan.map_err(query::planning_error)?;
+        ours.map_or_else(|| query::parameter_types(&plan), Err)
+    }
+
+    /// Types of the parameters of the queries that run in its stead.
+    async fn rewritten_types(
+        &self,
+        context: &StatementContext,
+    ) -> Option<Result<BTreeMap<String, DataType>, Error>> {
+        let rewrite = Rewrite::of(self.inner()?)?;
+        let types = async {
+            let (rewrite, table) = (rewrite?, self.table()?);
+            let after = rewrite.after(&table.schema())?;
+            let plan = rewrite.plan(context, &after, &ParameterRow::new()).await?;
+            query::parameter_types(&plan)
+        };
+        Some(types.await)
+    }
+
+    /// The table that it changes.
+    fn table(&self) -> Result<Arc<MemTable>, Error> {
+        match self.database.relations.read().get(&self.place.table) {
+            Some(Relation::Table(table)) => Ok(Arc::clone(table)),
+            Some(Relation::View(_)) => Err(unsupported("a change of a view")),
+            None => Err(no_table(&self.place.database, &self.place.table, [])),
+        }
     }
 
     /// Runs it, once per row of parameters.
@@ -229,12 +260,7 @@ impl MemoryStatement {
         rewrite: &Rewrite,
         values: &ParameterRow,
     ) -> Result<u64, Error> {
-        let relation = self.database.relations.read().get(&self.place.table).cloned();
-        let table = match relation {
-            Some(Relation::Table(table)) => table,
-            Some(Relation::View(_)) => return Err(unsupported("a change of a view")),
-            None => return Err(no_table(&self.place.database, &self.place.table, [])),
-        };
+        let table = self.table()?;
         let memory = session.engine().memory();
         let count = rewrite.plan(context, &rewrite.count(), values).await?;
         let changed = points::count(query::stream(session, sql, context, &count).await?).await?;

@@ -1,12 +1,16 @@
 //! Text to one statement: tokens, parameters numbered, errors with their place.
 
+use std::collections::VecDeque;
+
 use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::cluster::{self, ClusterChange};
+use super::copy::{self, CopyStatement};
+use super::prepared::Preparation;
 use crate::{Error, ErrorKind};
 
 /// The dialect: the widest one of sqlparser, the one that DataFusion is tested with.
@@ -26,6 +30,10 @@ pub(crate) enum ParsedStatement {
     Checkpoint,
     /// `ALTER CLUSTER`.
     Cluster(ClusterChange),
+    /// `COPY`.
+    Copy(Box<CopyStatement>),
+    /// `PREPARE`.
+    Prepare(Preparation),
 }
 
 /// One statement and its parameters.
@@ -49,16 +57,23 @@ pub(crate) fn parse(sql: &str) -> Result<Parsed, Error> {
     if let Some(change) = cluster::parse(&tokens) {
         return Ok(Parsed { statement: ParsedStatement::Cluster(change?), parameters });
     }
+    if begins_with(&tokens, "COPY") {
+        let statement = ParsedStatement::Copy(Box::new(copy_statement(&tokens)?));
+        return Ok(Parsed { statement, parameters });
+    }
+    let prepared = begins_with(&tokens, "PREPARE").then(|| tokens.clone());
     let (tokens, kind) = without_kind(tokens)?;
-    let end = tokens.iter().map(|t| t.span.end).max();
-    let mut statements = DFParserBuilder::new(tokens)
-        .with_dialect(&DIALECT)
-        .with_recursion_limit(DEPTH_MAX)
-        .build()
-        .and_then(|mut parser| parser.parse_statements())
-        .map_err(|e| parser_error(&e, end.map_or((1, 1), |e| (e.line, e.column))))?;
+    let end = end_of(&tokens);
+    let mut statements = front_statements(tokens).map_err(|e| parser_error(&e, end))?;
     match (statements.pop_front(), statements.len()) {
         (Some(statement), 0) => {
+            if let (Some(tokens), Statement::Statement(inner)) = (prepared, &statement)
+                && let Some(preparation) = Preparation::of(sql, &tokens, inner)
+            {
+                // Its parameters are those of a later `EXECUTE`.
+                let statement = ParsedStatement::Prepare(preparation);
+                return Ok(Parsed { statement, parameters: Vec::new() });
+            }
             let statement = Box::new(statement);
             let statement = match kind {
                 DatabaseKind::Durable => ParsedStatement::Sql(statement),
@@ -72,6 +87,44 @@ pub(crate) fn parse(sql: &str) -> Result<Parsed, Error> {
         )),
         (None, _) => Err(syntax("the statement is empty".to_owned(), 1, 1)),
     }
+}
+
+/// What DataFusion's parser makes of the tokens.
+fn front_statements(tokens: Vec<TokenWithSpan>) -> Result<VecDeque<Statement>, DataFusionError> {
+    DFParserBuilder::new(tokens)
+        .with_dialect(&DIALECT)
+        .with_recursion_limit(DEPTH_MAX)
+        .build()
+        .and_then(|mut parser| parser.parse_statements())
+}
+
+/// `COPY` as PostgreSQL writes it, else as DataFusion does (`COPY … TO … STORED AS … OPTIONS (…)`).
+fn copy_statement(tokens: &[TokenWithSpan]) -> Result<CopyStatement, Error> {
+    let mut parser = Parser::new(&DIALECT)
+        .with_recursion_limit(DEPTH_MAX)
+        .with_tokens_with_locations(tokens.to_vec());
+    let parsed = parser.parse_statement().and_then(|statement| {
+        while parser.consume_token(&Token::SemiColon) {}
+        parser.expect_token(&Token::EOF).map(|_| statement)
+    });
+    let error = match parsed {
+        Ok(statement) => return copy::of_sql(statement),
+        Err(error) => DataFusionError::SQL(Box::new(error), None),
+    };
+    match front_statements(tokens.to_vec()).ok().and_then(|mut all| all.pop_front()) {
+        Some(Statement::CopyTo(copy)) => copy::of_datafusion(copy),
+        _ => Err(parser_error(&error, end_of(tokens))),
+    }
+}
+
+fn end_of(tokens: &[TokenWithSpan]) -> (u64, u64) {
+    tokens.iter().map(|t| t.span.end).max().map_or((1, 1), |end| (end.line, end.column))
+}
+
+/// Whether the first word is this one.
+fn begins_with(tokens: &[TokenWithSpan], keyword: &str) -> bool {
+    let first = tokens.iter().map(|t| &t.token).find(|t| !matches!(t, Token::Whitespace(_)));
+    matches!(first, Some(Token::Word(word)) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(keyword))
 }
 
 /// Writes `$n` for every `?`, and collects the parameters.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use quorate_storage::catalog::CatalogCommand;
 
 use super::action::Action;
@@ -12,8 +14,8 @@ use super::memory::{self, MemoryStatement};
 use super::parameters::Parameters;
 use super::parse::{Parsed, parse};
 use super::{
-    StatementContext, alter, cluster, create, current_database, delete, insert, query, settings,
-    show, update, view,
+    StatementContext, alter, cluster, create, current_database, delete, insert, prepared, query,
+    settings, show, update, view,
 };
 use crate::{Error, ErrorKind, Outcome, QueryId, Session, StatementKind, StatementPlan};
 
@@ -30,6 +32,12 @@ pub(crate) async fn plan(
     values: Option<RecordBatch>,
 ) -> Result<StatementPlan, Error> {
     let Parsed { statement, parameters } = parse_aside(session, sql).await?;
+    if let Some(execution) = prepared::execution(&statement) {
+        let outer = Parameters::new(parameters, values)?;
+        let (text, values) = execution.resolve(session, sql, &outer).await?;
+        let plan = plan_again(session, &text, values).await?;
+        return Ok(StatementPlan { parameters: Arc::new(Schema::empty()), ..plan });
+    }
     if let Some(statement) = MemoryStatement::of(session, &statement) {
         let context = StatementContext::of(session).await?;
         let types = statement.parameter_types(&context).await?;
@@ -64,6 +72,9 @@ pub(crate) async fn plan(
             Action::Update(update) => {
                 (count_schema(), update::parameter_types(&context, update, &parameters).await?)
             }
+            Action::Copy(copy) => {
+                (count_schema(), copy.parameter_types(&context, &parameters).await?)
+            }
             Action::ShowDatabases { .. }
             | Action::ShowTables { .. }
             | Action::ShowColumns { .. }
@@ -84,6 +95,8 @@ pub(crate) async fn plan(
             | Action::Kill { .. }
             | Action::Checkpoint
             | Action::Vacuum
+            | Action::Prepare(_)
+            | Action::Deallocate { .. }
             | Action::Cluster(_) => (count_schema(), BTreeMap::new()),
         };
         Ok(StatementPlan { kind, schema, parameters: parameter_schema(&parameters, &types) })
@@ -99,6 +112,10 @@ pub(crate) async fn execute(
 ) -> Result<Outcome, Error> {
     let Parsed { statement, parameters: ids } = parse_aside(session, sql).await?;
     let parameters = Parameters::new(ids, parameters)?;
+    if let Some(execution) = prepared::execution(&statement) {
+        let (text, values) = execution.resolve(session, sql, &parameters).await?;
+        return execute_again(session, &text, values).await;
+    }
     if let Some(statement) = MemoryStatement::of(session, &statement) {
         return Box::pin(statement.run(session, sql, &parameters)).await;
     }
@@ -114,6 +131,7 @@ pub(crate) async fn execute(
         Action::Insert(insert) => return insert::run(session, sql, insert, parameters).await,
         Action::Delete(delete) => return delete::run(session, sql, &delete, &parameters).await,
         Action::Update(update) => return update::run(session, sql, &update, parameters).await,
+        Action::Copy(copy) => return copy.run(session, sql, &parameters).await,
         Action::CreateTable(create) => return create::run(session, sql, &create).await,
         Action::CreateView(view) => return retry_stale(|| view::create(session, &view)).await,
         Action::AlterTable(alter) => return alter::run(session, &alter).await,
@@ -128,6 +146,8 @@ pub(crate) async fn execute(
         Action::Checkpoint => session.engine().store().flush().await?,
         Action::Vacuum => session.engine().store().compact().await?,
         Action::Cluster(change) => cluster::run(session, &change).await?,
+        Action::Prepare(preparation) => preparation.keep(session).await?,
+        Action::Deallocate { name } => prepared::deallocate(session, &name)?,
         Action::CreateDatabase { .. }
         | Action::DropDatabase { .. }
         | Action::DropTable { .. }
@@ -146,6 +166,24 @@ pub(crate) async fn execute(
         }
     }
     Ok(Outcome::Done)
+}
+
+/// [`plan`] of a statement that another one stands for.
+pub(super) fn plan_again<'a>(
+    session: &'a Session,
+    sql: &'a str,
+    values: Option<RecordBatch>,
+) -> BoxFuture<'a, Result<StatementPlan, Error>> {
+    plan(session, sql, values).boxed()
+}
+
+/// [`execute`] of a statement that another one stands for.
+fn execute_again<'a>(
+    session: &'a Session,
+    sql: &'a str,
+    values: Option<RecordBatch>,
+) -> BoxFuture<'a, Result<Outcome, Error>> {
+    execute(session, sql, values).boxed()
 }
 
 /// Parses a statement; a long one on the query threads, so that nothing else waits for it.

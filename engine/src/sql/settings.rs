@@ -142,7 +142,8 @@ fn value_of(engine: &Engine, options: &SessionOptions, name: &str) -> (String, b
     }
 }
 
-fn must_be_stateful(options: &SessionOptions) -> Result<(), Error> {
+/// Refuses what nobody would remember.
+pub(super) fn must_be_stateful(options: &SessionOptions) -> Result<(), Error> {
     if options.stateful {
         return Ok(());
     }
@@ -150,7 +151,7 @@ fn must_be_stateful(options: &SessionOptions) -> Result<(), Error> {
     Err(Error::request(
         ErrorKind::Unsupported,
         format!(
-            "nothing would remember this setting: the connection sends no session cookie; send call headers \
+            "nothing would remember this: the connection sends no session cookie; send call headers \
              with each request instead ({headers})"
         ),
     ))

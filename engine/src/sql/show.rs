@@ -58,6 +58,9 @@ fn columns(action: &Action) -> &'static [&'static str] {
         | Action::Kill { .. }
         | Action::Checkpoint
         | Action::Vacuum
+        | Action::Copy(_)
+        | Action::Prepare(_)
+        | Action::Deallocate { .. }
         | Action::Cluster(_) => &[],
     }
 }

@@ -25,6 +25,7 @@ fn options(dir: &TempDir) -> EngineOptions {
         query_memory_bytes: 256 << 20,
         partitions: 2,
         spill_dir: None,
+        file_dir: None,
         settings: Vec::new(),
     }
 }

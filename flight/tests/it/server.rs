@@ -35,6 +35,7 @@ impl Server {
             query_memory_bytes: 256 << 20,
             partitions: 2,
             spill_dir: None,
+            file_dir: None,
             settings: Vec::new(),
         };
         let engine = Engine::open(RealDisk::shared(), options).await.unwrap();

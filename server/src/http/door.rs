@@ -22,6 +22,7 @@ use super::probes::{health, ping, ready};
 use super::respond::HttpError;
 use super::sql::{query_v1, sql_get, sql_post};
 use super::write::{write_v1, write_v2, write_v3};
+use crate::udp::UdpCounters;
 
 /// Settings of the door.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +38,8 @@ pub(crate) struct DoorOptions {
 pub(crate) struct Door {
     pub(super) options: DoorOptions,
     pub(super) counters: Counters,
+    /// Those of the door for datagrams, which has no way to be asked.
+    pub(super) udp: Arc<UdpCounters>,
     /// Room for bodies, in units of [`BODY_UNIT`].
     pub(super) room: Arc<Semaphore>,
     engine: OnceLock<Arc<Engine>>,
@@ -51,11 +54,17 @@ impl Door {
         Arc::new(Self {
             options,
             counters: Counters::default(),
+            udp: Arc::default(),
             room: Arc::new(Semaphore::new(units)),
             engine: OnceLock::new(),
             grpc: OnceLock::new(),
             stopping: AtomicBool::new(false),
         })
+    }
+
+    /// What the door for datagrams counts.
+    pub(crate) fn udp(&self) -> &Arc<UdpCounters> {
+        &self.udp
     }
 
     /// Opens the door.

@@ -14,6 +14,7 @@ use quorate_storage::{Durations, ShardStatus, StoreStatus};
 use quorate_wal::BUCKETS;
 
 use super::door::Door;
+use crate::udp::UdpCounters;
 
 /// Paths that are counted by name; all others are `other`, so that clients cannot make up series.
 const PATHS: [&str; 9] = [
@@ -114,6 +115,9 @@ pub(super) async fn metrics(State(door): State<Arc<Door>>) -> Response {
     let version = format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
     text.sample("quorate_build_info", &version, 1);
     http(&mut text, &door.counters);
+    if door.udp.enabled() {
+        udp(&mut text, &door.udp);
+    }
     let engine = door.engine().ok();
     let ready = engine.is_some_and(|engine| engine.store().has_leaders());
     text.gauge("quorate_ready", "Whether the node serves reads and writes.", u8::from(ready));
@@ -147,6 +151,38 @@ fn http(text: &mut Text, counters: &Counters) {
         "Lines of line protocol that were rejected.",
         load(&counters.lines_rejected),
     );
+}
+
+fn udp(text: &mut Text, counters: &UdpCounters) {
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    for (name, help, counter) in [
+        ("quorate_udp_datagrams_total", "Datagrams received.", &counters.datagrams),
+        ("quorate_udp_bytes_total", "Bytes of datagrams received.", &counters.bytes),
+        (
+            "quorate_udp_points_stored_total",
+            "Points stored from datagrams.",
+            &counters.points_stored,
+        ),
+        (
+            "quorate_udp_lines_rejected_total",
+            "Lines of datagrams that were rejected.",
+            &counters.lines_rejected,
+        ),
+    ] {
+        text.counter(name, help, load(counter));
+    }
+    let name = "quorate_udp_datagrams_dropped_total";
+    text.family(name, "counter", "Datagrams that were not stored, by reason.");
+    let reasons = [
+        ("queue_full", Some(load(&counters.dropped_full))),
+        ("write_failed", Some(load(&counters.dropped_failed))),
+        ("system", counters.dropped_by_system()),
+    ];
+    for (reason, count) in reasons {
+        if let Some(count) = count {
+            text.sample(name, &format!("{{reason=\"{reason}\"}}"), count);
+        }
+    }
 }
 
 fn queries(text: &mut Text, status: &QueryStatus) {

@@ -23,13 +23,16 @@ pub(crate) struct Layer {
     /// Where HTTP is served: line protocol, SQL, health, metrics, and gRPC too [default: 127.0.0.1:8086]
     #[arg(long, env = "QUORATE_HTTP_ADDR", value_name = "ADDR")]
     pub(crate) http_addr: Option<SocketAddr>,
-    /// Where line protocol is taken over UDP (not supported yet)
+    /// Where line protocol is taken over UDP, acknowledged to nobody [default: none]
     #[arg(long, env = "QUORATE_UDP_ADDR", value_name = "ADDR")]
     pub(crate) udp_addr: Option<SocketAddr>,
+    /// Database that line protocol over UDP goes to [default: main]
+    #[arg(long, env = "QUORATE_UDP_DATABASE", value_name = "NAME")]
+    pub(crate) udp_database: Option<String>,
     /// Largest body of a write, decoded [default: 64MiB]
     #[arg(long, env = "QUORATE_MAX_BODY", value_name = "SIZE")]
     pub(crate) max_body: Option<ByteSize>,
-    /// Directory that SQL may read and write files in (not supported yet)
+    /// Directory that COPY may read and write files in [default: none]
     #[arg(long, env = "QUORATE_FILE_DIR", value_name = "DIR")]
     pub(crate) file_dir: Option<PathBuf>,
     /// Form of the log on standard error [default: text]

@@ -69,17 +69,19 @@ pub(crate) enum SettingsError {
         /// What is expected.
         what: &'static str,
     },
-    /// A setting of something that this version does not do.
-    #[error("{0} is not supported yet")]
-    Unsupported(&'static str),
 }
 
 /// The settings in force.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
+    /// Where `COPY` reads and writes files; without it, nowhere.
+    pub(crate) file_dir: Option<PathBuf>,
     pub(crate) flight_addr: SocketAddr,
     pub(crate) http_addr: SocketAddr,
+    /// Where line protocol is taken over UDP; none is nowhere.
+    pub(crate) udp_addr: Option<SocketAddr>,
+    pub(crate) udp_database: String,
     pub(crate) max_body: ByteSize,
     pub(crate) log_format: LogFormat,
     pub(crate) log_filter: String,
@@ -139,6 +141,16 @@ impl Resolver<'_> {
         value
     }
 
+    /// A setting without a default: it is empty where nobody says anything.
+    fn optional(
+        &mut self,
+        name: &'static str,
+        description: &'static str,
+        [given, file]: [Option<String>; 2],
+    ) {
+        self.take(name, description, (given, file, String::new()));
+    }
+
     fn given(&self, name: &str) -> &'static str {
         match self.matches.and_then(|m| m.value_source(name)) {
             Some(ValueSource::EnvVariable) => "environment",
@@ -155,10 +167,10 @@ impl Settings {
         file: Option<&Path>,
     ) -> Result<Self, SettingsError> {
         let file = file.map_or_else(|| Ok(Layer::default()), read)?;
-        refuse_unsupported(&given)?;
-        refuse_unsupported(&file)?;
         let (g, f) = (given, file);
-        let data_dir = g.data_dir.or(f.data_dir).ok_or(SettingsError::NoDataDir)?;
+        let data_dir = g.data_dir.clone().or_else(|| f.data_dir.clone());
+        let data_dir = data_dir.ok_or(SettingsError::NoDataDir)?;
+        let file_dir = g.file_dir.clone().or_else(|| f.file_dir.clone());
         let mut r = Resolver { matches, list: Vec::new() };
         let mib = |n: u64| ByteSize(n << 20);
         let local = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
@@ -169,9 +181,24 @@ impl Settings {
                 r.take(stringify!($name), $what, (g.$name, f.$name, $default))
             };
         }
+        let udp_addr = g.udp_addr.or(f.udp_addr);
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let addr = |addr: Option<SocketAddr>| addr.map(|addr| addr.to_string());
+        let (data, files) =
+            ([path(&g.data_dir), path(&f.data_dir)], [path(&g.file_dir), path(&f.file_dir)]);
+        r.optional("data_dir", "directory that holds everything", data);
+        r.optional("file_dir", "directory of the files of COPY; empty is none", files);
+        let udp = [addr(g.udp_addr), addr(f.udp_addr)];
+        r.optional("udp_addr", "where line protocol is taken over UDP; empty is nowhere", udp);
         let settings = Self {
             flight_addr: take!(flight_addr, local(50051), "where Flight SQL is served"),
             http_addr: take!(http_addr, local(8086), "where HTTP is served"),
+            udp_addr,
+            udp_database: take!(
+                udp_database,
+                "main".to_owned(),
+                "database that line protocol over UDP goes to"
+            ),
             max_body: take!(max_body, mib(64), "largest body of a write, decoded"),
             log_format: take!(log_format, text, "form of the log: text or json"),
             log_filter: take!(log_filter, info, "what is logged"),
@@ -202,6 +229,7 @@ impl Settings {
             shards: take!(shards, 8, "shards of a new data directory"),
             cluster: None,
             data_dir,
+            file_dir,
             list: Vec::new(),
         };
         let cluster = resolve_cluster(
@@ -225,10 +253,22 @@ impl Settings {
         Self { cluster, list: r.list, ..settings }.checked()
     }
 
-    fn checked(self) -> Result<Self, SettingsError> {
+    fn checked(mut self) -> Result<Self, SettingsError> {
         let wrong = |name, value: &dyn Display, what| {
             Err(SettingsError::Value { name, value: value.to_string(), what })
         };
+        if let Some(dir) = self.file_dir.take() {
+            match std::path::absolute(&dir) {
+                Ok(absolute) if absolute.is_dir() => self.file_dir = Some(absolute),
+                _ => {
+                    return wrong(
+                        "file_dir",
+                        &dir.display(),
+                        "a directory that is there is needed",
+                    );
+                }
+            }
+        }
         if self.shards == 0 || self.shards > 1024 {
             return wrong("shards", &self.shards, "1 to 1024 are possible");
         }
@@ -271,6 +311,7 @@ impl Settings {
             query_memory_bytes: limit / 2,
             partitions: self.query_partitions,
             spill_dir: None,
+            file_dir: self.file_dir.clone(),
             settings: self.list.clone(),
         }
     }
@@ -379,16 +420,6 @@ fn can_be_dialled(addr: &str) -> bool {
     let bracketed = host.starts_with('[') && host.ends_with(']') && host.len() > 2;
     let plain = !host.is_empty() && !host.contains([':', '/', '[', ']', ' ']);
     (bracketed || plain) && port.parse::<u16>().is_ok_and(|port| port != 0)
-}
-
-fn refuse_unsupported(layer: &Layer) -> Result<(), SettingsError> {
-    if layer.udp_addr.is_some() {
-        return Err(SettingsError::Unsupported("line protocol over UDP (udp_addr)"));
-    }
-    if layer.file_dir.is_some() {
-        return Err(SettingsError::Unsupported("COPY with files of the server (file_dir)"));
-    }
-    Ok(())
 }
 
 /// Half of the memory that this process may have: the machine's, or the control group's if that is less.

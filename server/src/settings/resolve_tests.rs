@@ -65,7 +65,11 @@ fn settings_that_make_no_sense_are_errors() {
     seeds("fd00::1");
     seeds("10.0.0.1:0");
     check_error(&[&named[..], &["n1", "--cluster-addr", "0.0.0.0:1"]].concat(), None, "advertise");
-    check_error(&["--data-dir", "x"], Some("udp_addr = \"127.0.0.1:1\""), "not supported yet");
+    check_error(
+        &["--data-dir", "x"],
+        Some("file_dir = \"/no/where\""),
+        "a directory that is there",
+    );
 }
 
 #[test]

@@ -10,4 +10,5 @@ mod probes;
 mod prompt;
 mod scripts;
 mod sql;
+mod udp;
 mod writes;

@@ -1,0 +1,116 @@
+//! Where a file of `COPY` lies: below the directory that the operator has given, and nowhere else.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use super::super::action::unsupported;
+use crate::{Engine, Error, ErrorKind};
+
+/// The file's path below the directory, checked by name only.
+pub(super) fn path_of(engine: &Engine, file: &str) -> Result<PathBuf, Error> {
+    let Some(dir) = &engine.options().file_dir else {
+        return Err(Error::request(
+            ErrorKind::Unsupported,
+            "COPY reads and writes files of the node, which needs its setting file_dir (`quorate serve --file-dir \
+             DIR`); `quorate load` loads files of the client",
+        ));
+    };
+    if file.contains("://") {
+        return Err(unsupported("COPY with a URL (name a file below file_dir)"));
+    }
+    let path = Path::new(file);
+    let path = path.strip_prefix(dir).unwrap_or(path);
+    let inside =
+        path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    if !inside || path.file_name().is_none() {
+        return Err(outside(file));
+    }
+    Ok(dir.join(path))
+}
+
+fn outside(file: &str) -> Error {
+    let message =
+        format!("{file:?} is not below file_dir; COPY takes relative names, without `..`");
+    Error::request(ErrorKind::Invalid, message)
+}
+
+/// Follows links, and refuses what they lead to outside of the directory.
+fn real(dir: &Path, path: &Path, file: &str) -> Result<PathBuf, Error> {
+    let failed = |e: io::Error| cannot("find", file, &e);
+    let real = path.canonicalize().map_err(failed)?;
+    if real.starts_with(dir.canonicalize().map_err(failed)?) {
+        Ok(real)
+    } else {
+        Err(outside(file))
+    }
+}
+
+/// Opens a file that is there.
+pub(super) fn open(dir: &Path, path: &Path, file: &str) -> Result<File, Error> {
+    let real = real(dir, path, file)?;
+    let opened = File::open(&real).map_err(|e| cannot("open", file, &e))?;
+    let is_file = opened.metadata().map_err(|e| cannot("open", file, &e))?.is_file();
+    if is_file {
+        return Ok(opened);
+    }
+    Err(Error::request(ErrorKind::Invalid, format!("{file:?} is not a file")))
+}
+
+/// A file that takes its name when it is whole; until then it has another, and goes if it never becomes so.
+#[derive(Debug)]
+pub(super) struct NewFile {
+    written: PathBuf,
+    wanted: PathBuf,
+    file: String,
+    kept: bool,
+}
+
+impl NewFile {
+    /// Makes the file, in a directory that is there.
+    pub(super) fn create(dir: &Path, path: &Path, file: &str) -> Result<(Self, File), Error> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(outside(file));
+        };
+        let parent = real(dir, parent, file)?;
+        let wanted = parent.join(name);
+        if wanted.is_dir() {
+            return Err(Error::request(ErrorKind::Invalid, format!("{file:?} is a directory")));
+        }
+        let written =
+            parent.join(format!(".{}.{:016x}.part", name.to_string_lossy(), rand::random::<u64>()));
+        let opened = OpenOptions::new().write(true).create_new(true).open(&written);
+        let opened = opened.map_err(|e| cannot("create", file, &e))?;
+        Ok((Self { written, wanted, file: file.to_owned(), kept: false }, opened))
+    }
+
+    /// Makes the rows durable, then the name.
+    pub(super) fn keep(mut self, written: &File) -> Result<(), Error> {
+        let failed = |e: io::Error| cannot("write", &self.file, &e);
+        written.sync_all().map_err(failed)?;
+        fs::rename(&self.written, &self.wanted).map_err(failed)?;
+        self.kept = true;
+        let parent = self.wanted.parent().unwrap_or(Path::new("."));
+        File::open(parent).and_then(|dir| dir.sync_all()).map_err(failed)
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.kept
+            && let Err(error) = fs::remove_file(&self.written)
+        {
+            tracing::warn!(%error, path = %self.written.display(), "cannot remove what COPY has not finished");
+        }
+    }
+}
+
+/// The error for a file that cannot be used.
+pub(super) fn cannot(what: &str, file: &str, error: &io::Error) -> Error {
+    let kind = match error.kind() {
+        io::ErrorKind::NotFound => ErrorKind::NotFound,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Exhausted,
+        _ => ErrorKind::Invalid,
+    };
+    Error::request(kind, format!("COPY cannot {what} {file:?} of the node: {error}"))
+}
