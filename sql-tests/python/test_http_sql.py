@@ -7,6 +7,7 @@ import json
 import urllib.parse
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from shared import HTTP, http as request, packed, sql
@@ -15,6 +16,7 @@ ROWS = ("SELECT 1 AS i, 'x,\"y' AS s, CAST(NULL AS DOUBLE) AS f, CAST('2024-01-0
         "18446744073709551615 AS u, true AS b")
 JSON, NDJSON, CSV = "application/json", "application/x-ndjson", "text/csv"
 ARROW = "application/vnd.apache.arrow.stream"
+PARQUET = "application/vnd.apache.parquet"
 
 
 def ask(statement=ROWS, path="/api/v1/sql", **headers):
@@ -25,6 +27,11 @@ def ask_json(**body):
     return request("POST", "/api/v1/sql", json.dumps(body).encode(), Content_Type=JSON)
 
 
+def parquet(answer):
+    assert (answer.status, answer.headers["Content-Type"]) == (200, PARQUET), answer.text
+    return pq.ParquetFile(io.BytesIO(answer.body))
+
+
 # Forms of rows
 
 ACCEPTED = [
@@ -32,6 +39,7 @@ ACCEPTED = [
     ("text/html,application/xhtml+xml,*/*;q=0.8", JSON),
     (NDJSON, NDJSON), ("application/ndjson", NDJSON), ("application/jsonl", NDJSON),
     (CSV, CSV), ("TEXT/CSV", CSV), ("text/*", CSV), ("application/xml, text/csv", CSV), (ARROW, ARROW),
+    (PARQUET, PARQUET),
     # TODO server: weights are not looked at; the first that fits wins, and a weight of 0 does not forbid.
     ("text/csv;q=0.5,application/json;q=0.9", CSV), ("application/json;q=0", JSON),
 ]
@@ -49,15 +57,15 @@ def test_accept_chooses_the_form(accept, kind):
         assert row == {key: str(value).lower() if key == "b" else "" if value is None else str(value)
                        for key, value in expected.items()}
     else:
-        table = pa.ipc.open_stream(answer.body).read_all()
+        table = pa.ipc.open_stream(answer.body).read_all() if kind == ARROW else parquet(answer).read()
         assert table.column("u").to_pylist() == [2**64 - 1] and table.column("f").to_pylist() == [None]
 
 
-@pytest.mark.parametrize("accept", ["text/html", "text/plain", "garbage", "application/vnd.apache.parquet"])
+@pytest.mark.parametrize("accept", ["text/html", "text/plain", "garbage", "application/vnd.apache.orc"])
 def test_other_forms_are_refused_by_name(accept):
     answer = ask(Accept=accept)
     assert (answer.status, answer.json["code"]) == (406, "not_acceptable")
-    assert NDJSON in answer.json["message"]
+    assert NDJSON in answer.json["message"] and PARQUET in answer.json["message"]
 
 
 @pytest.mark.parametrize("accept, body", [(JSON, "[]"), (NDJSON, ""), (CSV, "a\n")])
@@ -80,11 +88,58 @@ def test_values_that_csv_has_no_form_for():
     assert (answer.status, answer.json["code"]) == (500, "internal")
 
 
-def test_an_error_after_the_first_rows_cuts_the_answer_off():
+@pytest.mark.parametrize("accept", [JSON, NDJSON, CSV, ARROW, PARQUET])
+def test_an_error_after_the_first_rows_cuts_the_answer_off(accept):
     # Near the end: rows before it have gone out, whatever the order in which parts of the query run.
-    query = "SELECT 1 / (value - 1999999) AS x FROM generate_series(1, 2000000)"
-    with pytest.raises(http.client.IncompleteRead):
-        ask(query)
+    query = ("SELECT 1 / (value - 1999999) AS x, sha256(CAST(value AS VARCHAR)) AS filler "
+             "FROM generate_series(1, 2000000) AS t(value)")
+    with pytest.raises(http.client.IncompleteRead) as cut:
+        ask(query, Accept=accept)
+    assert len(cut.value.partial) > 1 << 20
+    if accept == PARQUET:
+        with pytest.raises(pa.ArrowInvalid):
+            pq.ParquetFile(io.BytesIO(cut.value.partial))
+
+
+def test_parquet_holds_the_values_and_types_of_the_rows(table):
+    sql(f"CREATE TABLE {table} (time TIMESTAMP NOT NULL, host STRING, f DOUBLE, i BIGINT, PRIMARY KEY (host, time))")
+    sql(f"INSERT INTO {table} VALUES ('2024-01-01T00:00:00.123456789Z', 'a', -0.0, -9223372036854775808), "
+        f"('2024-01-02T00:00:00Z', NULL, 'NaN', NULL), ('2024-01-03T00:00:00Z', '', '-Infinity', 9223372036854775807)")
+    query = f"SELECT time, host, f, i, [i, 1] AS l, {{'x': f}} AS o, CAST(1.25 AS DECIMAL(9, 2)) AS d FROM {table} ORDER BY time"
+    file = parquet(ask(query, Accept=PARQUET))
+    read = file.read()
+    assert read.schema.equals(pa.ipc.open_stream(ask(query, Accept=ARROW).body).read_all().schema)
+    assert read.schema.field("time").type == pa.timestamp("ns", tz="UTC")
+    assert read.column("time").cast(pa.int64()).to_pylist() == [
+        1704067200123456789, 1704153600000000000, 1704240000000000000]
+    assert read.column("host").to_pylist() == ["a", None, ""]
+    assert read.column("i").to_pylist() == [-2**63, None, 2**63 - 1]
+    assert [str(f) for f in read.column("f").to_pylist()] == ["-0.0", "nan", "-inf"]
+    assert read.column("l").to_pylist() == [[-2**63, 1], [None, 1], [2**63 - 1, 1]]
+    assert [str(d) for d in read.column("d").to_pylist()] == ["1.25"] * 3
+    assert file.metadata.row_group(0).column(0).compression == "ZSTD"
+
+
+def test_parquet_of_many_rows_has_row_groups_and_of_none_has_a_schema():
+    # Values that do not pack well, so that the file has several row groups.
+    file = parquet(ask("SELECT value, sha256(CAST(value AS VARCHAR)) AS a, md5(CAST(value AS VARCHAR)) AS b "
+                       "FROM generate_series(1, 1000000) AS t(value)", Accept=PARQUET))
+    assert file.metadata.num_rows == 1_000_000 and file.metadata.num_row_groups > 3
+    assert max(file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups)) < 32 << 20
+    assert sum(file.read(["value"]).column("value").to_pylist()) == 500_000_500_000
+    empty = parquet(ask("SELECT 1 AS a, 'x' AS b WHERE false", Accept=PARQUET)).read()
+    assert (empty.num_rows, empty.column_names) == (0, ["a", "b"])
+    repeated = parquet(ask("SELECT l.a, r.a FROM (SELECT 1 AS a) AS l, (SELECT 2 AS a) AS r", Accept=PARQUET)).read()
+    assert repeated.to_pylist() == [{"a": 1, "a_2": 2}]
+
+
+def test_what_parquet_cannot_hold_is_refused_by_name(table):
+    answer = ask("SELECT 1 AS a, INTERVAL '1 month' AS long", Accept=PARQUET)
+    assert (answer.status, answer.json["code"]) == (406, "not_acceptable")
+    assert 'column "long"' in answer.json["message"]
+    sql(f"CREATE TABLE {table} (time TIMESTAMP, host STRING)")
+    written = ask(f"INSERT INTO {table} VALUES ('2024-01-01', 'a')", Accept=PARQUET)
+    assert parquet(written).read().to_pylist() == [{"count": 1}]
 
 
 # Parameters

@@ -1,8 +1,11 @@
-//! Rows as bytes, batch by batch: JSON, newline-delimited JSON, CSV, Arrow.
+//! Rows as bytes, batch by batch: JSON, newline-delimited JSON, CSV, Arrow, Parquet.
 //!
 //! Values are exact in every form: integers in full, floats in the shortest text that reads back to the same bits. JSON
 //! has no NaN and no infinities: they are the texts `"NaN"`, `"Infinity"` and `"-Infinity"`. A name that occurs twice
-//! in a result gets a number in JSON (`x`, `x_2`), so that no value hides another.
+//! in a result gets a number in JSON and in Parquet (`x`, `x_2`), so that no value hides another.
+//!
+//! A row group of Parquet goes out when it has grown to [`ROW_GROUP_BYTES_MAX`]; what stays behind of it is its few lines
+//! in the footer. The footer is written by [`RowsWriter::finish`] alone, so what was cut off is no Parquet file.
 
 use std::collections::HashSet;
 use std::io::Write;
@@ -11,13 +14,21 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::csv::writer::{Writer as CsvWriter, WriterBuilder as CsvBuilder};
-use arrow::datatypes::{DataType, Field, FieldRef, Float32Type, Float64Type, Schema, SchemaRef};
+use arrow::datatypes::{
+    DataType, Field, FieldRef, Float32Type, Float64Type, IntervalUnit, Schema, SchemaRef, TimeUnit,
+};
 use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 use arrow::json::writer::{
     Encoder, EncoderFactory, EncoderOptions, JsonArray, LineDelimited, NullableEncoder,
     Writer as JsonWriter, WriterBuilder,
 };
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+
+/// How large a row group of Parquet grows in memory before it is sent.
+const ROW_GROUP_BYTES_MAX: usize = 16 << 20;
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +41,8 @@ pub(crate) enum Form {
     Csv,
     /// An Arrow IPC stream.
     Arrow,
+    /// A Parquet file.
+    Parquet,
 }
 
 impl Form {
@@ -40,6 +53,7 @@ impl Form {
             Self::Lines => "application/x-ndjson",
             Self::Csv => "text/csv; charset=utf-8; header=present",
             Self::Arrow => "application/vnd.apache.arrow.stream",
+            Self::Parquet => "application/vnd.apache.parquet",
         }
     }
 }
@@ -49,6 +63,7 @@ enum Writer {
     Lines(JsonWriter<Vec<u8>, LineDelimited>),
     Csv(Box<CsvWriter<Shared>>),
     Arrow(Box<StreamWriter<Vec<u8>>>),
+    Parquet(Box<ArrowWriter<Vec<u8>>>),
 }
 
 /// Writes the batches of one result.
@@ -59,10 +74,14 @@ pub(crate) struct RowsWriter {
 }
 
 impl RowsWriter {
-    /// A writer for rows of this schema.
+    /// A writer for rows of this schema; [`ArrowError::NotYetImplemented`] if the form cannot hold one of its types.
     pub(crate) fn new(form: Form, schema: &Schema) -> Result<Self, ArrowError> {
-        let distinct = matches!(form, Form::Json | Form::Lines);
-        let schema = Arc::new(plain_schema(schema, distinct));
+        let distinct = matches!(form, Form::Json | Form::Lines | Form::Parquet);
+        let mut schema = plain_schema(schema, distinct);
+        if form == Form::Parquet {
+            schema = parquet_schema(&schema)?;
+        }
+        let schema = Arc::new(schema);
         let csv = Shared::default();
         let json = || {
             WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(Arc::new(Floats))
@@ -74,6 +93,7 @@ impl RowsWriter {
                 Writer::Csv(Box::new(CsvBuilder::new().with_header(true).build(csv.clone())))
             }
             Form::Arrow => Writer::Arrow(Box::new(StreamWriter::try_new(Vec::new(), &schema)?)),
+            Form::Parquet => Writer::Parquet(Box::new(parquet_writer(&schema)?)),
         };
         let mut rows = Self { schema, writer, csv };
         if form == Form::Csv {
@@ -100,6 +120,13 @@ impl RowsWriter {
             Writer::Lines(writer) => writer.write(&batch),
             Writer::Csv(writer) => writer.write(&batch),
             Writer::Arrow(writer) => writer.write(&batch),
+            Writer::Parquet(writer) => {
+                writer.write(&batch)?;
+                if writer.memory_size() >= ROW_GROUP_BYTES_MAX {
+                    writer.flush()?;
+                }
+                Ok(())
+            }
         }
     }
 
@@ -110,6 +137,7 @@ impl RowsWriter {
             Writer::Lines(writer) => writer.finish(),
             Writer::Csv(_) => Ok(()),
             Writer::Arrow(writer) => writer.finish(),
+            Writer::Parquet(writer) => writer.finish().map(drop).map_err(ArrowError::from),
         }
     }
 
@@ -120,6 +148,7 @@ impl RowsWriter {
             Writer::Lines(writer) => std::mem::take(writer.get_mut()),
             Writer::Csv(_) => std::mem::take(&mut *self.csv.0.lock()),
             Writer::Arrow(writer) => std::mem::take(writer.get_mut()),
+            Writer::Parquet(writer) => std::mem::take(writer.inner_mut()),
         }
     }
 }
@@ -172,6 +201,61 @@ fn plain_item(item: &FieldRef) -> FieldRef {
     Arc::new(Field::new(item.name(), plain_type(item.data_type()), true))
 }
 
+/// The types as Parquet has them: it counts no seconds, and has no months, days and nanoseconds in one value.
+fn parquet_schema(schema: &Schema) -> Result<Schema, ArrowError> {
+    let fields: Result<Vec<Field>, ArrowError> = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let data_type = parquet_type(field.data_type()).map_err(|found| {
+                ArrowError::NotYetImplemented(format!(
+                    "column {:?} has the type {found}, which Parquet has no form for: cast it, or ask for another form",
+                    field.name()
+                ))
+            })?;
+            Ok(Field::new(field.name(), data_type, true))
+        })
+        .collect();
+    Ok(Schema::new(fields?))
+}
+
+/// The type in Parquet, or the part of it that Parquet cannot hold.
+fn parquet_type(data_type: &DataType) -> Result<DataType, DataType> {
+    let item = |item: &FieldRef| -> Result<FieldRef, DataType> {
+        let data_type = parquet_type(item.data_type())?;
+        Ok(Arc::new(item.as_ref().clone().with_data_type(data_type)))
+    };
+    Ok(match data_type {
+        DataType::Timestamp(TimeUnit::Second, zone) => {
+            DataType::Timestamp(TimeUnit::Millisecond, zone.clone())
+        }
+        DataType::Time32(TimeUnit::Second) => DataType::Time32(TimeUnit::Millisecond),
+        DataType::Date64 => DataType::Timestamp(TimeUnit::Millisecond, None),
+        DataType::List(of) => DataType::List(item(of)?),
+        DataType::LargeList(of) => DataType::LargeList(item(of)?),
+        DataType::FixedSizeList(of, n) => DataType::FixedSizeList(item(of)?, *n),
+        DataType::Struct(fields) if !fields.is_empty() => {
+            DataType::Struct(fields.iter().map(item).collect::<Result<_, _>>()?)
+        }
+        DataType::Interval(IntervalUnit::MonthDayNano)
+        | DataType::Struct(_)
+        | DataType::Union(..)
+        | DataType::ListView(_)
+        | DataType::LargeListView(_) => return Err(data_type.clone()),
+        other => other.clone(),
+    })
+}
+
+fn parquet_writer(schema: &SchemaRef) -> Result<ArrowWriter<Vec<u8>>, ArrowError> {
+    // Without what is known of each page: it would be kept in memory until the end.
+    let properties = WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_offset_index_disabled(true)
+        .build();
+    Ok(ArrowWriter::try_new(Vec::new(), Arc::clone(schema), Some(properties))?)
+}
+
 /// Writes floats as JSON, those that JSON has no number for as texts.
 #[derive(Debug)]
 struct Floats;
@@ -217,7 +301,9 @@ mod tests {
     use arrow::array::{
         DictionaryArray, Float64Array, Int64Array, StringViewArray, TimestampNanosecondArray,
     };
-    use arrow::datatypes::Int32Type;
+    use arrow::datatypes::{Fields, Int32Type};
+    use bytes::Bytes;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
     use super::*;
 
@@ -288,5 +374,80 @@ mod tests {
         let read: Vec<RecordBatch> = read.map(Result::unwrap).collect();
         assert_eq!(read[0].num_rows(), 2);
         assert_eq!(read[0].column(1).data_type(), &DataType::Utf8);
+    }
+
+    fn read_parquet(bytes: Vec<u8>) -> Vec<RecordBatch> {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(bytes)).unwrap();
+        reader.with_batch_size(1 << 20).build().unwrap().map(Result::unwrap).collect()
+    }
+
+    #[test]
+    fn parquet_is_read_back() {
+        let mut writer = RowsWriter::new(Form::Parquet, &batch().schema()).unwrap();
+        writer.batch(&batch()).unwrap();
+        writer.finish().unwrap();
+        let read = read_parquet(writer.take());
+        assert_eq!(read[0].num_rows(), 2);
+        assert_eq!(read[0].column(0).data_type(), batch().column(0).data_type());
+        assert_eq!(read[0].column(3).as_ref(), batch().column(3).as_ref());
+        let mut empty = RowsWriter::new(Form::Parquet, &batch().schema()).unwrap();
+        empty.finish().unwrap();
+        assert!(read_parquet(empty.take()).is_empty());
+    }
+
+    #[test]
+    fn row_groups_of_parquet_go_out_before_the_end() {
+        let rows = 1 << 16;
+        // Bytes that neither a dictionary nor compression makes small.
+        let mut state = 7_u64;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state.cast_signed()
+        };
+        let columns: Vec<(String, ArrayRef)> = (0..8)
+            .map(|i| {
+                let values = Int64Array::from_iter_values((0..rows).map(|_| next()));
+                (format!("c{i}"), Arc::new(values) as ArrayRef)
+            })
+            .collect();
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let mut writer = RowsWriter::new(Form::Parquet, &batch.schema()).unwrap();
+        let (mut file, mut sent_before_end) = (Vec::new(), 0);
+        for _ in 0..16 {
+            writer.batch(&batch).unwrap();
+            let bytes = writer.take();
+            sent_before_end += bytes.len();
+            file.extend(bytes);
+            let Writer::Parquet(inner) = &writer.writer else { panic!("another form") };
+            assert!(inner.memory_size() < ROW_GROUP_BYTES_MAX);
+        }
+        assert!(sent_before_end > 2 * ROW_GROUP_BYTES_MAX, "{sent_before_end}");
+        // What was sent so far is no file that a reader takes for whole.
+        let cut = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(file.clone()));
+        assert!(cut.is_err());
+        writer.finish().unwrap();
+        file.extend(writer.take());
+        let count: usize = read_parquet(file).iter().map(RecordBatch::num_rows).sum();
+        assert_eq!(count, 16 * rows);
+    }
+
+    #[test]
+    fn types_that_parquet_lacks_are_named() {
+        let of = |data_type| Schema::new(vec![Field::new("i", data_type, true)]);
+        let interval = DataType::Interval(IntervalUnit::MonthDayNano);
+        let nested = DataType::List(Arc::new(Field::new_list_field(interval.clone(), true)));
+        for refused in [interval, nested, DataType::Struct(Fields::empty())] {
+            match RowsWriter::new(Form::Parquet, &of(refused.clone())) {
+                Err(ArrowError::NotYetImplemented(message)) => {
+                    assert!(message.contains("column \"i\""), "{message}");
+                }
+                Err(other) => panic!("{refused}: {other}"),
+                Ok(_) => panic!("{refused} was taken"),
+            }
+        }
+        let seconds = of(DataType::Timestamp(TimeUnit::Second, None));
+        let seconds = RowsWriter::new(Form::Parquet, &seconds).unwrap();
+        let millis = DataType::Timestamp(TimeUnit::Millisecond, None);
+        assert_eq!(seconds.schema.field(0).data_type(), &millis);
     }
 }

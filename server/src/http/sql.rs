@@ -1,12 +1,14 @@
 //! `/api/v1/sql`: a statement in, its rows out.
 //!
 //! Rows are streamed: each batch is encoded on a thread for CPU work when the client has taken the one before, so that a
-//! result of any size needs a few batches of memory. What fails before the first batch is an error with its status; what
+//! result of any size needs a few batches of memory (in Parquet, a row group). What fails before the first batch is an error with its status; what
 //! fails later cuts the answer off, which no HTTP client takes for the whole.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::datatypes::Schema;
+use arrow::error::ArrowError;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -72,9 +74,19 @@ fn updated(count: Option<u64>, form: Form) -> Result<Response, HttpError> {
     let count = count.map(|n| i64::try_from(n).unwrap_or(i64::MAX));
     let column: ArrayRef = Arc::new(Int64Array::from(vec![count]));
     let batch = RecordBatch::try_from_iter([("count", column)]).map_err(internal)?;
-    let mut writer = RowsWriter::new(form, &batch.schema()).map_err(internal)?;
+    let mut writer = writer(form, &batch.schema())?;
     writer.batch(&batch).and_then(|()| writer.finish()).map_err(internal)?;
     Ok(([(header::CONTENT_TYPE, form.content_type())], writer.take()).into_response())
+}
+
+/// A writer of rows, unless the form that the client wants cannot hold them.
+fn writer(form: Form, schema: &Schema) -> Result<RowsWriter, HttpError> {
+    RowsWriter::new(form, schema).map_err(|error| match error {
+        ArrowError::NotYetImplemented(message) => {
+            HttpError::new(StatusCode::NOT_ACCEPTABLE, "not_acceptable", message)
+        }
+        other => internal(other),
+    })
 }
 
 fn internal(error: impl std::fmt::Display) -> HttpError {
@@ -92,7 +104,7 @@ struct Sending {
 }
 
 async fn rows(mut query: QueryStream, form: Form) -> Result<Response, HttpError> {
-    let writer = RowsWriter::new(form, &query.schema).map_err(internal)?;
+    let writer = writer(form, &query.schema)?;
     // What fails at once still has a status of its own.
     let first = match query.batches.next().await {
         Some(Ok(batch)) => Some(batch),

@@ -112,13 +112,15 @@ fn form(headers: &HeaderMap) -> Result<Form, HttpError> {
         "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Some(Form::Lines),
         "text/csv" | "application/csv" | "text/*" => Some(Form::Csv),
         "application/vnd.apache.arrow.stream" => Some(Form::Arrow),
+        "application/vnd.apache.parquet" => Some(Form::Parquet),
         _ => None,
     };
     accept.iter().find_map(known).ok_or_else(|| {
         HttpError::new(
             StatusCode::NOT_ACCEPTABLE,
             "not_acceptable",
-            "rows come as application/json, application/x-ndjson, text/csv, or application/vnd.apache.arrow.stream",
+            "rows come as application/json, application/x-ndjson, text/csv, application/vnd.apache.arrow.stream, \
+             or application/vnd.apache.parquet",
         )
     })
 }
@@ -185,6 +187,7 @@ mod tests {
         assert_eq!(accept("text/html, text/csv;q=0.9, */*"), Some(Form::Csv));
         assert_eq!(accept("*/*"), Some(Form::Json));
         assert_eq!(accept("application/vnd.apache.arrow.stream"), Some(Form::Arrow));
+        assert_eq!(accept("application/vnd.apache.parquet"), Some(Form::Parquet));
         assert_eq!(accept("image/png"), None);
         assert_eq!(form(&HeaderMap::new()).unwrap(), Form::Json);
     }
