@@ -1,12 +1,14 @@
 """SQL over HTTP: forms of rows by `Accept`, parameters, headers, and requests that are wrong in every way."""
 
 import csv
+import gzip
 import http.client
 import io
 import json
 import urllib.parse
 
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
@@ -40,8 +42,8 @@ ACCEPTED = [
     (NDJSON, NDJSON), ("application/ndjson", NDJSON), ("application/jsonl", NDJSON),
     (CSV, CSV), ("TEXT/CSV", CSV), ("text/*", CSV), ("application/xml, text/csv", CSV), (ARROW, ARROW),
     (PARQUET, PARQUET),
-    # TODO server: weights are not looked at; the first that fits wins, and a weight of 0 does not forbid.
-    ("text/csv;q=0.5,application/json;q=0.9", CSV), ("application/json;q=0", JSON),
+    ("text/csv;q=0.5,application/json;q=0.9", JSON), ("*/*,application/json;q=0", CSV),
+    ("text/csv;q=0.5,application/vnd.apache.parquet", PARQUET),
 ]
 
 
@@ -61,14 +63,15 @@ def test_accept_chooses_the_form(accept, kind):
         assert table.column("u").to_pylist() == [2**64 - 1] and table.column("f").to_pylist() == [None]
 
 
-@pytest.mark.parametrize("accept", ["text/html", "text/plain", "garbage", "application/vnd.apache.orc"])
+@pytest.mark.parametrize("accept", [
+    "text/html", "text/plain", "garbage", "application/vnd.apache.orc", "*/*;q=0", "application/json;q=0"])
 def test_other_forms_are_refused_by_name(accept):
     answer = ask(Accept=accept)
     assert (answer.status, answer.json["code"]) == (406, "not_acceptable")
     assert NDJSON in answer.json["message"] and PARQUET in answer.json["message"]
 
 
-@pytest.mark.parametrize("accept, body", [(JSON, "[]"), (NDJSON, ""), (CSV, "a\n")])
+@pytest.mark.parametrize("accept, body", [(JSON, "[]\n"), (NDJSON, ""), (CSV, "a\n")])
 def test_no_rows(accept, body):
     answer = ask("SELECT 1 AS a WHERE false", Accept=accept)
     assert (answer.status, answer.text) == (200, body)
@@ -76,16 +79,59 @@ def test_no_rows(accept, body):
 
 def test_values_that_json_has_no_number_for():
     query = "SELECT CAST('NaN' AS DOUBLE) AS a, CAST('-Infinity' AS DOUBLE) AS b, -0.0 AS c, [1, 2] AS d, X'ff' AS e"
-    assert ask(query).text == '[{"a":"NaN","b":"-Infinity","c":-0.0,"d":[1,2],"e":"ff"}]'
+    assert ask(query).text == '[{"a":"NaN","b":"-Infinity","c":-0.0,"d":[1,2],"e":"ff"}]\n'
 
 
 def test_values_that_csv_has_no_form_for():
-    # TODO server: an empty text and NULL look alike (PostgreSQL quotes the empty text), and infinity is not as in JSON.
-    assert ask("SELECT '' AS a, CAST(NULL AS VARCHAR) AS b, CAST('Infinity' AS DOUBLE) AS c", Accept=CSV).text == (
-        "a,b,c\n,,inf\n")
-    # TODO server: a list is no fault of the node. It could come as JSON text; 501 would be honest.
-    answer = ask("SELECT [1, 2] AS l", Accept=CSV)
-    assert (answer.status, answer.json["code"]) == (500, "internal")
+    query = ("SELECT '' AS a, CAST(NULL AS VARCHAR) AS b, CAST('Infinity' AS DOUBLE) AS c, X'ff' AS d, [1, NULL] AS l, "
+             "{'x': 'y,\"'} AS o, CAST(NULL AS BIGINT[]) AS n")
+    [names, row, _] = ask(query, Accept=CSV).text.split("\n")
+    assert (names, row) == ("a,b,c,d,l,o,n", r'''"",,Infinity,ff,"[1,null]","{""x"":""y,\""""}",''')
+    assert json.loads(next(csv.reader([row]))[5]) == {"x": 'y,"'}
+    # A reader that tells '' from NULL by the quotes finds both again.
+    options = pa.csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False,
+                                    column_types={"a": pa.string(), "b": pa.string()})
+    body = ask("SELECT 1 AS i, '' AS a, CAST(NULL AS VARCHAR) AS b", Accept=CSV).body
+    assert pa.csv.read_csv(io.BytesIO(body), convert_options=options).to_pylist() == [{"i": 1, "a": "", "b": None}]
+
+
+@pytest.mark.parametrize("path, status", [
+    ("/api/v1/sql?q=SELECT+1", 200), ("/api/v1/sql?q=SELEC", 400), ("/health", 200), ("/ready", 200),
+    ("/ping?verbose=true", 200), ("/nowhere", 404), ("/write", 405), ("/query?q=CREATE+DATABASE+main", 200),
+])
+def test_json_ends_with_a_newline(path, status):
+    answer = request("GET", path)
+    assert (answer.status, answer.headers["Content-Type"]) == (status, JSON)
+    assert answer.body.endswith((b"}\n", b"]\n")) and answer.json
+
+
+@pytest.mark.parametrize("accept", [JSON, NDJSON, CSV, ARROW, PARQUET])
+def test_rows_are_packed_for_clients_that_take_gzip(accept):
+    query = "SELECT value, 'x' AS s FROM generate_series(1, 200000) AS t(value)"
+    plain = ask(query, Accept=accept)
+    packed_rows = ask(query, Accept=accept, Accept_Encoding="br;q=1.0, gzip;q=0.8")
+    assert plain.headers["Content-Encoding"] is None and plain.headers["Vary"] == "accept, accept-encoding"
+    if accept == PARQUET:
+        assert packed_rows.headers["Content-Encoding"] is None
+        assert parquet(packed_rows).read() == parquet(plain).read()
+        return
+    assert packed_rows.headers["Content-Encoding"] == "gzip" and len(packed_rows.body) < len(plain.body) * 0.6
+    assert gzip.decompress(packed_rows.body) == plain.body
+    failing = "SELECT 1 / (value - 1999999) AS x FROM generate_series(1, 2000000) AS t(value)"
+    with pytest.raises(http.client.IncompleteRead) as cut:
+        ask(failing, Accept=accept, Accept_Encoding="gzip")
+    with pytest.raises(EOFError):
+        gzip.decompress(cut.value.partial)
+
+
+def test_one_row_is_packed_and_a_weight_of_nothing_is_none(table):
+    sql(f"CREATE TABLE {table} (time TIMESTAMP, host STRING)")
+    inserted = ask(f"INSERT INTO {table} VALUES ('2024-01-01', 'a')", Accept_Encoding="gzip")
+    assert json.loads(gzip.decompress(inserted.body)) == [{"count": 1}]
+    assert ask(Accept_Encoding="gzip;q=0, *").headers["Content-Encoding"] is None
+    for header in ({"Accept": "text/csv;q=2"}, {"Accept_Encoding": "gzip;q=much"}):
+        answer = ask(**header)
+        assert answer.status == 400 and "the weight of" in answer.json["message"]
 
 
 @pytest.mark.parametrize("accept", [JSON, NDJSON, CSV, ARROW, PARQUET])
@@ -104,15 +150,16 @@ def test_an_error_after_the_first_rows_cuts_the_answer_off(accept):
 def test_parquet_holds_the_values_and_types_of_the_rows(table):
     sql(f"CREATE TABLE {table} (time TIMESTAMP NOT NULL, host STRING, f DOUBLE, i BIGINT, PRIMARY KEY (host, time))")
     sql(f"INSERT INTO {table} VALUES ('2024-01-01T00:00:00.123456789Z', 'a', -0.0, -9223372036854775808), "
-        f"('2024-01-02T00:00:00Z', NULL, 'NaN', NULL), ('2024-01-03T00:00:00Z', '', '-Infinity', 9223372036854775807)")
-    query = f"SELECT time, host, f, i, [i, 1] AS l, {{'x': f}} AS o, CAST(1.25 AS DECIMAL(9, 2)) AS d FROM {table} ORDER BY time"
+        f"('2024-01-02T00:00:00Z', NULL, 'NaN', NULL), ('2024-01-03T00:00:00Z', 'é', '-Infinity', 9223372036854775807)")
+    query = ("SELECT time, host, f, i, [i, 1] AS l, {'x': f} AS o, CAST(1.25 AS DECIMAL(9, 2)) AS d "
+             f"FROM {table} ORDER BY time")
     file = parquet(ask(query, Accept=PARQUET))
     read = file.read()
     assert read.schema.equals(pa.ipc.open_stream(ask(query, Accept=ARROW).body).read_all().schema)
     assert read.schema.field("time").type == pa.timestamp("ns", tz="UTC")
     assert read.column("time").cast(pa.int64()).to_pylist() == [
         1704067200123456789, 1704153600000000000, 1704240000000000000]
-    assert read.column("host").to_pylist() == ["a", None, ""]
+    assert read.column("host").to_pylist() == ["a", None, "é"]
     assert read.column("i").to_pylist() == [-2**63, None, 2**63 - 1]
     assert [str(f) for f in read.column("f").to_pylist()] == ["-0.0", "nan", "-inf"]
     assert read.column("l").to_pylist() == [[-2**63, 1], [None, 1], [2**63 - 1, 1]]
@@ -166,6 +213,7 @@ def test_parameters_in_the_url():
     (b'{"q": "SELECT $1", "params": [["x"]]}', "params do not fit"),
     (b'{"q": "SELECT 1", "parms": [1]}', '"parms" is none of q, db, params'),
     (b'{"query": "SELECT 1"}', '"query" is none of q, db, params'),
+    (b'{"q": "SELECT 1", "sql": "SELECT 2"}', "give one"),
     (b"{}", "q is missing"), (b"[]", "expected a map"), (b'{"q": "SELECT 1"', "EOF"), (b"", "body"),
 ])
 def test_wrong_json_is_refused(body, message):
@@ -178,6 +226,7 @@ def test_wrong_json_is_refused(body, message):
 def test_a_statement_in_every_place():
     assert request("GET", "/api/v1/sql?q=SELECT+1+AS+x").json == [{"x": 1}]
     assert request("POST", "/api/v1/sql?q=SELECT+1+AS+x", b"").json == [{"x": 1}]
+    assert request("POST", "/api/v1/sql?q=SELECT+1+AS+x", b"", Content_Encoding="gzip").json == [{"x": 1}]
     assert ask("SELECT 1 AS x;\n").json == [{"x": 1}]
     assert ask("q=SELECT+1+AS+x", Content_Type="application/x-www-form-urlencoded").json == [{"x": 1}]
     # curl says that of every body that it is given with --data.
@@ -213,6 +262,11 @@ def test_a_syntax_error_has_a_position():
     assert ask("SELECT 1\nFROM x y z").json["position"]["line"] == 2
 
 
+def test_a_name_that_is_nowhere_has_a_position():
+    assert ask("SELECT\n nothing FROM (SELECT 1 AS x)").json["position"] == {"line": 2, "column": 2}
+    assert "position" not in ask("SELECT CAST('x' AS BIGINT)").json
+
+
 @pytest.mark.parametrize("method, path, body, headers, status, message", [
     ("GET", "/api/v1/sql", None, {}, 400, "q is missing"),
     ("GET", "/api/v1/sql?q=SELECT+1&db=nowhere", None, {}, 404, "nowhere"),
@@ -220,20 +274,36 @@ def test_a_syntax_error_has_a_position():
     ("PUT", "/api/v1/sql", b"SELECT 1", {}, 405, "does not take PUT"),
     ("POST", "/api/v1/sql", b"SELECT '\xff'", {}, 400, "not valid UTF-8"),
     ("POST", "/api/v1/sql", b"SELECT 1", {"Content_Encoding": "gzip"}, 400, "not gzip"),
+    ("POST", "/api/v1/sql", b"", {"Content_Encoding": "gzip"}, 400, "no statement"),
+    ("POST", "/write?db=main", b"", {"Content_Encoding": "gzip"}, 400, "the body is empty"),
     ("POST", "/api/v1/sql", b"SELECT 1", {"Content_Encoding": "br"}, 415, "gzip and identity are taken"),
     ("POST", "/api/v1/sql", b"SELECT 1", {"timezone": "Nowhere/Land"}, 400, "not a time zone"),
     ("POST", "/api/v1/sql", b"SELECT 1", {"query_timeout": "soon"}, 400, "header query-timeout"),
     ("POST", "/api/v1/sql", b"SELECT 1", {"consistency": "much"}, 400, "consistency is"),
+    ("POST", "/api/v1/sql?consistency=local", b"SELECT 1", {"consistency": "much"}, 400, "consistency is"),
 ])
 def test_wrong_requests_are_told_what_is_wrong(method, path, body, headers, status, message):
     answer = request(method, path, body, **headers)
     assert answer.status == status and message in answer.json["message"]
 
 
-def test_parameters_of_the_url_that_nobody_knows_are_ignored():
-    # TODO server: `format` and misspelt names are silently without effect, while the JSON body refuses them by name.
-    answer = request("GET", "/api/v1/sql?q=SELECT+1+AS+x&format=csv&dbb=nowhere")
-    assert answer.json == [{"x": 1}]
+@pytest.mark.parametrize("method, path, body, known", [
+    ("GET", "/api/v1/sql?q=SELECT+1+AS+x&format=csv", None, "q, params, db, consistency"),
+    ("POST", "/api/v1/sql?dbb=nowhere", b"SELECT 1", "q, params, db, consistency"),
+    ("POST", "/api/v1/sql", b"q=SELECT+1&dbb=x", "q, params, db, consistency"),
+    ("GET", "/query?q=CREATE+DATABASE+main&dbb=x", None, "q, db, consistency, rp"),
+])
+def test_parameters_that_nobody_knows_are_refused_by_name(method, path, body, known):
+    answer = request(method, path, body, Content_Type="application/x-www-form-urlencoded")
+    assert (answer.status, answer.json["code"]) == (400, "invalid")
+    assert f'"{"format" if "format" in path else "dbb"}" is none of {known}' in answer.json["message"]
+
+
+def test_what_clients_of_influxdb_send_is_taken():
+    path = ("/query?q=CREATE+DATABASE+main&db=main&rp=&u=a&p=b&epoch=ns&precision=s&pretty=true&chunked=false"
+            "&chunk_size=1")
+    assert request("POST", path, b"", Content_Encoding="gzip").status == 200
+    assert request("POST", "/write?db=main&dbb=x", b"").status == 204
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_is_read():

@@ -29,6 +29,8 @@ const FRAME_WAIT: Duration = Duration::from_secs(30);
 pub(super) struct HeldBody {
     /// Its bytes, unpacked.
     pub(super) bytes: Bytes,
+    /// It should have been gzip, and there was none.
+    missing: bool,
     _room: Room,
 }
 
@@ -72,6 +74,21 @@ pub(super) async fn read(
     headers: &HeaderMap,
     body: Body,
 ) -> Result<HeldBody, HttpError> {
+    let held = read_if_any(door, headers, body).await?;
+    if held.missing {
+        return Err(HttpError::invalid(
+            "the body is empty, and no gzip as its Content-Encoding says; nothing was stored",
+        ));
+    }
+    Ok(held)
+}
+
+/// Like [`read`], where a body may be missing: clients of InfluxDB 1 say gzip of a request that has none.
+pub(super) async fn read_if_any(
+    door: &Door,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<HeldBody, HttpError> {
     let gzip = is_gzip(headers)?;
     let bytes_max = door.options.body_bytes_max;
     let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
@@ -80,9 +97,11 @@ pub(super) async fn read(
     }
     let mut room = Room::new(door, length.unwrap_or(0).max(BODY_UNIT)).await?;
     let bytes = collect(door, body, &mut room).await?;
-    let bytes = if gzip { unpack(door, bytes, &mut room).await? } else { bytes };
+    let missing = gzip && bytes.is_empty();
+    let packed = gzip && !missing;
+    let bytes = if packed { unpack(door, bytes, &mut room).await? } else { bytes };
     door.counters.body(bytes.len());
-    Ok(HeldBody { bytes, _room: room })
+    Ok(HeldBody { bytes, missing, _room: room })
 }
 
 fn is_gzip(headers: &HeaderMap) -> Result<bool, HttpError> {

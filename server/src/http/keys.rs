@@ -2,22 +2,25 @@
 
 use std::sync::Arc;
 
-use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use quorate_storage::KeyedReceipt;
 use serde_json::json;
 
 use super::door::Door;
-use super::respond::HttpError;
+use super::respond::{HttpError, json_line};
 
 /// Answers with the entries that are committed under an idempotency key. 404 means that there were none when it was asked;
 /// a request that is still under way may commit later.
 pub(super) async fn key_status(
     State(door): State<Arc<Door>>,
-    Path(key): Path<String>,
+    key: Result<Path<String>, PathRejection>,
 ) -> Result<Response, HttpError> {
+    let Path(key) = key.map_err(|e| {
+        HttpError::invalid(format!("the key in the address is malformed: {}", e.body_text()))
+    })?;
     let engine = door.engine()?;
     let receipts = engine
         .store()
@@ -32,7 +35,7 @@ pub(super) async fn key_status(
         ));
     }
     let entries: Vec<_> = receipts.iter().map(entry).collect();
-    Ok(Json(json!({ "key": key, "committed": entries })).into_response())
+    Ok(json_line(StatusCode::OK, &json!({ "key": key, "committed": entries })))
 }
 
 fn entry(receipt: &KeyedReceipt) -> serde_json::Value {

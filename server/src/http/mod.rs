@@ -22,6 +22,9 @@ mod respond;
 mod keys;
 mod write;
 
+mod accept;
+mod csv;
+mod packing;
 mod rows;
 mod sql;
 mod statement;

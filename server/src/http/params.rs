@@ -46,6 +46,15 @@ impl Params {
         found.map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 
+    /// Refuses parameters that are none of `known`: a misspelt one would be without effect, and nobody would be told.
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), HttpError> {
+        let unknown = self.query.iter().find(|(name, _)| !known.contains(&name.as_str()));
+        unknown.map_or(Ok(()), |(name, _)| {
+            let known = known.join(", ");
+            Err(HttpError::invalid(format!("the parameter {name:?} is none of {known}")))
+        })
+    }
+
     /// A header.
     pub(super) fn header(&self, name: &str) -> Result<Option<&str>, HttpError> {
         let Some(value) = self.headers.get(name) else { return Ok(None) };
@@ -67,11 +76,13 @@ impl Params {
             client: self.client(),
             ..SessionOptions::default()
         };
-        let levels = match self.get("consistency") {
-            Some(levels) => Some(levels),
-            None => self.header("consistency")?,
-        };
-        if let Some(levels) = levels {
+        // The header must be right also where the parameter goes before it.
+        if let Some(levels) = self.header("consistency")? {
+            self.consistency(levels, &mut options)?;
+        }
+        if let Some(levels) = self.get("consistency") {
+            let unset = SessionOptions::default();
+            (options.read_level, options.write_level) = (unset.read_level, unset.write_level);
             self.consistency(levels, &mut options)?;
         }
         if let Some(timeout) = self.header("query-timeout")? {

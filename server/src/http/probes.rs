@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -10,7 +9,7 @@ use serde_json::json;
 
 use super::door::Door;
 use super::params::Params;
-use super::respond::HttpError;
+use super::respond::{HttpError, json_line};
 
 /// The version of InfluxDB 1 that clients may take us for: they choose their requests by it.
 const INFLUXDB_VERSION: &str = "1.8.10";
@@ -25,7 +24,7 @@ pub(super) async fn health() -> Response {
         "checks": [],
         "version": VERSION,
     });
-    Json(body).into_response()
+    json_line(StatusCode::OK, &body)
 }
 
 /// 200 once every local group has a leader and has caught up; 503 before.
@@ -38,7 +37,7 @@ pub(super) async fn ready(State(door): State<Arc<Door>>) -> Result<Response, Htt
     if !store.ready().await {
         return Err(HttpError::unavailable("a group has no leader, or has not caught up"));
     }
-    Ok(Json(json!({ "status": "ready", "version": VERSION })).into_response())
+    Ok(json_line(StatusCode::OK, &json!({ "status": "ready", "version": VERSION })))
 }
 
 /// InfluxDB's greeting.
@@ -46,7 +45,8 @@ pub(super) async fn ping(params: Params) -> Response {
     let build = concat!("Quorate ", env!("CARGO_PKG_VERSION"));
     let headers = [("x-influxdb-version", INFLUXDB_VERSION), ("x-influxdb-build", build)];
     if params.get("verbose").is_some_and(|v| v != "false" && v != "0") {
-        return (headers, Json(json!({ "version": INFLUXDB_VERSION }))).into_response();
+        let body = json_line(StatusCode::OK, &json!({ "version": INFLUXDB_VERSION }));
+        return (headers, body).into_response();
     }
     (StatusCode::NO_CONTENT, headers).into_response()
 }

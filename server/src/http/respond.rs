@@ -1,9 +1,8 @@
 //! Errors as answers.
 //!
 //! One JSON shape for all paths: `code` and `message` (InfluxDB 2), `error` (InfluxDB 1 and 3) with the same text, and
-//! `position` for SQL that does not parse.
+//! `position` where the place in the statement is known.
 
-use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use quorate_engine::{Error, ErrorKind};
@@ -19,7 +18,7 @@ pub(super) struct HttpError {
     status: StatusCode,
     code: &'static str,
     message: String,
-    /// Line and column of a syntax error.
+    /// Line and column in the statement.
     position: Option<(u64, u64)>,
 }
 
@@ -87,19 +86,47 @@ impl From<Error> for HttpError {
         }
         let position = match error {
             Error::Syntax { line, column, .. } => Some((line, column)),
-            Error::Request { .. } | Error::Query { .. } | Error::Store(_) => None,
+            Error::Request { .. } | Error::Query { .. } => place_in(&message),
+            Error::Store(_) => None,
         };
         Self { status, code, message, position }
     }
 }
 
+/// The place that the engine puts at the end of a message about a part of a statement.
+fn place_in(message: &str) -> Option<(u64, u64)> {
+    let (_, place) = message.rsplit_once(" at line ")?;
+    let (line, column) = place.split_once(", column ")?;
+    Some((line.parse().ok()?, column.parse().ok()?))
+}
+
+/// JSON that ends with a newline, as terminals and line readers want it.
+pub(super) fn json_line(status: StatusCode, body: &Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
+}
+
 impl IntoResponse for HttpError {
     fn into_response(self) -> Response {
         let status = self.status;
-        let mut response = (status, Json(Value::Object(self.json()))).into_response();
+        let mut response = json_line(status, &Value::Object(self.json()));
         if status == StatusCode::SERVICE_UNAVAILABLE {
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_ends_with_the_place() {
+        assert_eq!(place_in("no column \"x\" at line 2, column 17"), Some((2, 17)));
+        for message in
+            ["no place", "x at line 2", "x at line 2, column 3, or so", "at line x, column 1"]
+        {
+            assert_eq!(place_in(message), None, "{message}");
+        }
     }
 }

@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::cast;
-use arrow::csv::writer::{Writer as CsvWriter, WriterBuilder as CsvBuilder};
 use arrow::datatypes::{
     DataType, Field, FieldRef, Float32Type, Float64Type, IntervalUnit, Schema, SchemaRef, TimeUnit,
 };
@@ -26,6 +25,8 @@ use arrow::json::writer::{
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+
+use super::csv::CsvWriter;
 
 /// How large a row group of Parquet grows in memory before it is sent.
 const ROW_GROUP_BYTES_MAX: usize = 16 << 20;
@@ -61,7 +62,7 @@ impl Form {
 enum Writer {
     Json(JsonWriter<Vec<u8>, JsonArray>),
     Lines(JsonWriter<Vec<u8>, LineDelimited>),
-    Csv(Box<CsvWriter<Shared>>),
+    Csv(CsvWriter),
     Arrow(Box<StreamWriter<Vec<u8>>>),
     Parquet(Box<ArrowWriter<Vec<u8>>>),
 }
@@ -70,7 +71,6 @@ enum Writer {
 pub(crate) struct RowsWriter {
     schema: SchemaRef,
     writer: Writer,
-    csv: Shared,
 }
 
 impl RowsWriter {
@@ -82,25 +82,17 @@ impl RowsWriter {
             schema = parquet_schema(&schema)?;
         }
         let schema = Arc::new(schema);
-        let csv = Shared::default();
         let json = || {
             WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(Arc::new(Floats))
         };
         let writer = match form {
             Form::Json => Writer::Json(json().build(Vec::new())),
             Form::Lines => Writer::Lines(json().build(Vec::new())),
-            Form::Csv => {
-                Writer::Csv(Box::new(CsvBuilder::new().with_header(true).build(csv.clone())))
-            }
+            Form::Csv => Writer::Csv(CsvWriter::new(&schema)),
             Form::Arrow => Writer::Arrow(Box::new(StreamWriter::try_new(Vec::new(), &schema)?)),
             Form::Parquet => Writer::Parquet(Box::new(parquet_writer(&schema)?)),
         };
-        let mut rows = Self { schema, writer, csv };
-        if form == Form::Csv {
-            // The header, also when no batch follows.
-            rows.batch(&RecordBatch::new_empty(Arc::clone(&rows.schema)))?;
-        }
-        Ok(rows)
+        Ok(Self { schema, writer })
     }
 
     /// Adds a batch.
@@ -118,7 +110,7 @@ impl RowsWriter {
         match &mut self.writer {
             Writer::Json(writer) => writer.write(&batch),
             Writer::Lines(writer) => writer.write(&batch),
-            Writer::Csv(writer) => writer.write(&batch),
+            Writer::Csv(writer) => writer.batch(&batch),
             Writer::Arrow(writer) => writer.write(&batch),
             Writer::Parquet(writer) => {
                 writer.write(&batch)?;
@@ -133,7 +125,11 @@ impl RowsWriter {
     /// Ends the result.
     pub(crate) fn finish(&mut self) -> Result<(), ArrowError> {
         match &mut self.writer {
-            Writer::Json(writer) => writer.finish(),
+            Writer::Json(writer) => {
+                writer.finish()?;
+                writer.get_mut().push(b'\n');
+                Ok(())
+            }
             Writer::Lines(writer) => writer.finish(),
             Writer::Csv(_) => Ok(()),
             Writer::Arrow(writer) => writer.finish(),
@@ -146,24 +142,10 @@ impl RowsWriter {
         match &mut self.writer {
             Writer::Json(writer) => std::mem::take(writer.get_mut()),
             Writer::Lines(writer) => std::mem::take(writer.get_mut()),
-            Writer::Csv(_) => std::mem::take(&mut *self.csv.0.lock()),
+            Writer::Csv(writer) => writer.take(),
             Writer::Arrow(writer) => std::mem::take(writer.get_mut()),
             Writer::Parquet(writer) => std::mem::take(writer.inner_mut()),
         }
-    }
-}
-
-/// Bytes that a writer which hides its sink writes to.
-#[derive(Clone, Debug, Default)]
-struct Shared(Arc<parking_lot::Mutex<Vec<u8>>>);
-
-impl Write for Shared {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 
@@ -258,7 +240,7 @@ fn parquet_writer(schema: &SchemaRef) -> Result<ArrowWriter<Vec<u8>>, ArrowError
 
 /// Writes floats as JSON, those that JSON has no number for as texts.
 #[derive(Debug)]
-struct Floats;
+pub(super) struct Floats;
 
 impl EncoderFactory for Floats {
     fn make_default_encoder<'a>(
@@ -299,7 +281,8 @@ impl<T: Copy + std::fmt::Debug + Into<f64>> Encoder for Finite<'_, T> {
 #[cfg(test)]
 mod tests {
     use arrow::array::{
-        DictionaryArray, Float64Array, Int64Array, StringViewArray, TimestampNanosecondArray,
+        DictionaryArray, Float64Array, Int64Array, ListArray, StringArray, StringViewArray,
+        TimestampNanosecondArray,
     };
     use arrow::datatypes::{Fields, Int32Type};
     use bytes::Bytes;
@@ -339,8 +322,8 @@ mod tests {
         let lines = text(Form::Lines, &[batch()]);
         assert_eq!(lines, format!("{first}\n{second}\n"));
         let list = text(Form::Json, &[batch(), batch()]);
-        assert_eq!(list, format!("[{first},{second},{first},{second}]"));
-        assert_eq!(text(Form::Json, &[batch().slice(0, 0)]), "[]");
+        assert_eq!(list, format!("[{first},{second},{first},{second}]\n"));
+        assert_eq!(text(Form::Json, &[batch().slice(0, 0)]), "[]\n");
     }
 
     #[test]
@@ -349,6 +332,22 @@ mod tests {
         let csv = text(Form::Csv, &[batch().slice(0, 1), batch().slice(1, 1)]);
         assert_eq!(csv.matches("time,host").count(), 1);
         assert!(csv.contains("\"a,\"\"b\",-0.0,-9223372036854775808"), "{csv}");
+    }
+
+    #[test]
+    fn csv_tells_the_empty_text_from_null_and_has_lists_as_json() {
+        let texts: ArrayRef = Arc::new(StringArray::from(vec![Some(""), None, Some("a\r")]));
+        let lists = vec![Some(vec![Some(1.5), None]), None, Some(vec![Some(f64::NAN)])];
+        let lists = ListArray::from_iter_primitive::<Float64Type, _, _>(lists);
+        let floats = Float64Array::from(vec![f64::INFINITY, f64::NEG_INFINITY, f64::NAN]);
+        let columns = [
+            ("a b", texts, true),
+            ("l,", Arc::new(lists) as ArrayRef, true),
+            ("", Arc::new(floats) as ArrayRef, true),
+        ];
+        let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+        let want = "a b,\"l,\",\"\"\n\"\",\"[1.5,null]\",Infinity\n,,-Infinity\n\"a\r\",\"[\"\"NaN\"\"]\",NaN\n";
+        assert_eq!(text(Form::Csv, &[batch]), want);
     }
 
     #[test]
@@ -361,7 +360,7 @@ mod tests {
             vec![Arc::clone(&one), Arc::clone(&one), one],
         )
         .unwrap();
-        assert_eq!(text(Form::Json, &[batch]), r#"[{"x":1,"x_2":1,"x_3":1}]"#);
+        assert_eq!(text(Form::Json, &[batch]), "[{\"x\":1,\"x_2\":1,\"x_3\":1}]\n");
     }
 
     #[test]

@@ -9,28 +9,49 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{Method, StatusCode, header};
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use quorate_engine::{Outcome, QueryStream, Session, StatementKind};
 use serde_json::json;
 
-use super::body::read;
+use super::body::read_if_any;
 use super::door::Door;
+use super::packing::Packing;
 use super::params::Params;
-use super::respond::HttpError;
+use super::respond::{HttpError, json_line};
 use super::rows::{Form, RowsWriter};
 use super::statement::{Statement, row};
+
+/// The parameters of a statement.
+const SQL_PARAMETERS: [&str; 4] = ["q", "params", "db", "consistency"];
+/// The parameters that InfluxDB 1 has for a query; most are without effect here.
+const INFLUXQL_PARAMETERS: [&str; 13] = [
+    "q",
+    "db",
+    "consistency",
+    "rp",
+    "u",
+    "p",
+    "epoch",
+    "precision",
+    "pretty",
+    "chunked",
+    "chunk_size",
+    "params",
+    "async",
+];
 
 /// `GET /api/v1/sql?q=…`: statements that only read.
 pub(super) async fn sql_get(
     State(door): State<Arc<Door>>,
     params: Params,
 ) -> Result<Response, HttpError> {
+    params.only(&SQL_PARAMETERS)?;
     let statement = Statement::from_query(&params)?;
+    let packing = Packing::wanted(statement.form, &params.headers)?;
     let session = door.engine()?.session(params.session()?);
     if session.plan(&statement.sql).await?.kind != StatementKind::Query {
         return Err(HttpError::new(
@@ -39,7 +60,7 @@ pub(super) async fn sql_get(
             "a statement that changes something is sent by POST",
         ));
     }
-    run(&session, statement).await
+    run(&session, statement, packing).await
 }
 
 /// `POST /api/v1/sql`: any statement.
@@ -48,14 +69,20 @@ pub(super) async fn sql_post(
     mut params: Params,
     body: Body,
 ) -> Result<Response, HttpError> {
-    let body = read(&door, &params.headers, body).await?;
+    let body = read_if_any(&door, &params.headers, body).await?;
     let statement = Statement::from_body(&mut params, &body.bytes)?;
     drop(body);
+    params.only(&SQL_PARAMETERS)?;
+    let packing = Packing::wanted(statement.form, &params.headers)?;
     let session = door.engine()?.session(params.session()?);
-    run(&session, statement).await
+    run(&session, statement, packing).await
 }
 
-async fn run(session: &Session, statement: Statement) -> Result<Response, HttpError> {
+async fn run(
+    session: &Session,
+    statement: Statement,
+    packing: Packing,
+) -> Result<Response, HttpError> {
     let values = match &statement.values {
         Some(values) if !values.is_empty() => {
             Some(row(values, &session.plan(&statement.sql).await?.parameters)?)
@@ -63,20 +90,23 @@ async fn run(session: &Session, statement: Statement) -> Result<Response, HttpEr
         Some(_) | None => None,
     };
     match session.execute(&statement.sql, values).await? {
-        Outcome::Rows(stream) => rows(stream, statement.form).await,
-        Outcome::Updated(count) => updated(count, statement.form),
+        Outcome::Rows(stream) => rows(stream, statement.form, packing).await,
+        Outcome::Updated(count) => updated(count, statement.form, packing),
         Outcome::Done => Ok(StatusCode::NO_CONTENT.into_response()),
     }
 }
 
 /// One row with the number of rows changed; null where they are not counted.
-fn updated(count: Option<u64>, form: Form) -> Result<Response, HttpError> {
+fn updated(count: Option<u64>, form: Form, mut packing: Packing) -> Result<Response, HttpError> {
     let count = count.map(|n| i64::try_from(n).unwrap_or(i64::MAX));
     let column: ArrayRef = Arc::new(Int64Array::from(vec![count]));
     let batch = RecordBatch::try_from_iter([("count", column)]).map_err(internal)?;
     let mut writer = writer(form, &batch.schema())?;
     writer.batch(&batch).and_then(|()| writer.finish()).map_err(internal)?;
-    Ok(([(header::CONTENT_TYPE, form.content_type())], writer.take()).into_response())
+    let headers = packing.headers(form);
+    let mut bytes = packing.pack(writer.take()).map_err(internal)?;
+    bytes.extend(packing.finish().map_err(internal)?);
+    Ok((headers, bytes).into_response())
 }
 
 /// A writer of rows, unless the form that the client wants cannot hold them.
@@ -98,12 +128,13 @@ fn internal(error: impl std::fmt::Display) -> HttpError {
 struct Sending {
     query: QueryStream,
     writer: RowsWriter,
+    packing: Packing,
     /// Batches that were taken beforehand.
     first: Option<RecordBatch>,
     done: bool,
 }
 
-async fn rows(mut query: QueryStream, form: Form) -> Result<Response, HttpError> {
+async fn rows(mut query: QueryStream, form: Form, packing: Packing) -> Result<Response, HttpError> {
     let writer = writer(form, &query.schema)?;
     // What fails at once still has a status of its own.
     let first = match query.batches.next().await {
@@ -111,7 +142,8 @@ async fn rows(mut query: QueryStream, form: Form) -> Result<Response, HttpError>
         Some(Err(error)) => return Err(quorate_engine::Error::from(error).into()),
         None => None,
     };
-    let sending = Sending { query, writer, done: first.is_none(), first };
+    let headers = packing.headers(form);
+    let sending = Sending { query, writer, packing, done: first.is_none(), first };
     let bytes = futures::stream::unfold(Some(sending), |sending| async move {
         let sending = sending?;
         match sending.next().await {
@@ -123,7 +155,6 @@ async fn rows(mut query: QueryStream, form: Form) -> Result<Response, HttpError>
             }
         }
     });
-    let headers = [(header::CONTENT_TYPE, form.content_type())];
     Ok((headers, Body::from_stream(bytes)).into_response())
 }
 
@@ -142,8 +173,12 @@ impl Sending {
                 None => self.writer.finish(),
             };
             written.map_err(std::io::Error::other)?;
-            let bytes = self.writer.take();
-            Ok((bytes, (!self.done).then_some(self)))
+            let mut bytes = self.packing.pack(self.writer.take())?;
+            if self.done {
+                bytes.extend(self.packing.finish()?);
+                return Ok((bytes, None));
+            }
+            Ok((bytes, Some(self)))
         })
         .await
         .map_err(std::io::Error::other)?
@@ -159,10 +194,11 @@ pub(super) async fn query_v1(
     body: Body,
 ) -> Result<Response, HttpError> {
     if method == Method::POST {
-        let body = read(&door, &params.headers, body).await?;
+        let body = read_if_any(&door, &params.headers, body).await?;
         // A form, as clients send it; anything else is left alone.
         let _ = Statement::from_body(&mut params, &body.bytes);
     }
+    params.only(&INFLUXQL_PARAMETERS)?;
     let name = params.get("q").and_then(created_database).ok_or_else(|| {
         HttpError::invalid(
             "of InfluxQL only CREATE DATABASE is taken; SQL is answered at /api/v1/sql",
@@ -171,7 +207,7 @@ pub(super) async fn query_v1(
     let name = name.replace('"', "\"\"");
     let session = door.engine()?.session(params.session()?);
     session.execute(&format!("CREATE DATABASE IF NOT EXISTS \"{name}\""), None).await?;
-    Ok(Json(json!({ "results": [{ "statement_id": 0 }] })).into_response())
+    Ok(json_line(StatusCode::OK, &json!({ "results": [{ "statement_id": 0 }] })))
 }
 
 /// The name in InfluxDB 1's `CREATE DATABASE "name" WITH …`; what follows the name is ignored.

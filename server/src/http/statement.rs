@@ -6,9 +6,10 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::json::ReaderBuilder;
 use axum::extract::Query;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::header;
 use serde_json::{Map, Value};
 
+use super::accept::form;
 use super::params::Params;
 use super::respond::HttpError;
 use super::rows::Form;
@@ -64,6 +65,9 @@ impl Statement {
         let mut values = None;
         for (key, value) in body {
             match (key.as_str(), value) {
+                ("q" | "sql", Value::String(_)) if sql.is_some() => {
+                    return Err(wrong("q and sql are the same; give one"));
+                }
                 ("q" | "sql", Value::String(text)) => sql = Some(text),
                 ("db" | "database", Value::String(database)) => {
                     params.extend(vec![("db".to_owned(), database)]);
@@ -92,37 +96,6 @@ fn form_fields(text: &str) -> Option<Vec<(String, String)>> {
 fn json_values(text: &str) -> Result<Vec<Value>, HttpError> {
     serde_json::from_str(text)
         .map_err(|e| HttpError::invalid(format!("params is no JSON list of values: {e}")))
-}
-
-/// The first form that the client accepts; JSON if it does not say.
-fn form(headers: &HeaderMap) -> Result<Form, HttpError> {
-    let accept: Vec<String> = headers
-        .get_all(header::ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .map(|part| part.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
-        .filter(|part| !part.is_empty())
-        .collect();
-    if accept.is_empty() {
-        return Ok(Form::Json);
-    }
-    let known = |kind: &String| match kind.as_str() {
-        "*/*" | "application/*" | "application/json" => Some(Form::Json),
-        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Some(Form::Lines),
-        "text/csv" | "application/csv" | "text/*" => Some(Form::Csv),
-        "application/vnd.apache.arrow.stream" => Some(Form::Arrow),
-        "application/vnd.apache.parquet" => Some(Form::Parquet),
-        _ => None,
-    };
-    accept.iter().find_map(known).ok_or_else(|| {
-        HttpError::new(
-            StatusCode::NOT_ACCEPTABLE,
-            "not_acceptable",
-            "rows come as application/json, application/x-ndjson, text/csv, application/vnd.apache.arrow.stream, \
-             or application/vnd.apache.parquet",
-        )
-    })
 }
 
 /// The values as one row of the types that the statement wants. A number keeps its own type where another is wanted: whether
@@ -171,26 +144,9 @@ fn type_of(value: &Value, wanted: &DataType) -> DataType {
 mod tests {
     use arrow::array::AsArray;
     use arrow::datatypes::{Float64Type, Int64Type};
-    use axum::http::HeaderValue;
     use serde_json::json;
 
     use super::*;
-
-    fn accept(kinds: &str) -> Option<Form> {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ACCEPT, HeaderValue::from_str(kinds).unwrap());
-        form(&headers).ok()
-    }
-
-    #[test]
-    fn the_first_known_kind_is_taken() {
-        assert_eq!(accept("text/html, text/csv;q=0.9, */*"), Some(Form::Csv));
-        assert_eq!(accept("*/*"), Some(Form::Json));
-        assert_eq!(accept("application/vnd.apache.arrow.stream"), Some(Form::Arrow));
-        assert_eq!(accept("application/vnd.apache.parquet"), Some(Form::Parquet));
-        assert_eq!(accept("image/png"), None);
-        assert_eq!(form(&HeaderMap::new()).unwrap(), Form::Json);
-    }
 
     #[test]
     fn values_become_a_row_of_the_wanted_types() {

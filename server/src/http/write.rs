@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode};
@@ -16,7 +15,7 @@ use serde_json::json;
 use super::body::read;
 use super::door::Door;
 use super::params::Params;
-use super::respond::HttpError;
+use super::respond::{HttpError, json_line};
 
 /// Response header with the receipt: per shard, where the points stand in its log.
 const RECEIPT: &str = "quorate-receipt";
@@ -145,7 +144,7 @@ fn answer(report: &LinesReport, accept_partial: bool) -> Result<Response, HttpEr
             "message": "the write is committed by a majority and stays, but was not on every node \
                         before the deadline",
         });
-        (StatusCode::ACCEPTED, Json(body)).into_response()
+        json_line(StatusCode::ACCEPTED, &body)
     } else if report.rejected_total == 0 {
         StatusCode::NO_CONTENT.into_response()
     } else {
@@ -170,7 +169,7 @@ fn answer(report: &LinesReport, accept_partial: bool) -> Result<Response, HttpEr
             "lines_rejected": report.rejected_total,
             "data": report.rejected,
         });
-        (StatusCode::BAD_REQUEST, Json(body)).into_response()
+        json_line(StatusCode::BAD_REQUEST, &body)
     };
     if !report.receipt.shards.is_empty() {
         let receipt = header_json(&report.receipt.shards);

@@ -234,7 +234,7 @@ fn every_value_comes_back_as_it_went_in() {
     assert_eq!(min["s"], "");
     assert_eq!(min["t"], -1);
     let zero = node.post("/api/v1/sql", "SELECT f FROM v WHERE k = 'zero'");
-    assert_eq!(zero.text(), "[{\"f\":-0.0}]");
+    assert_eq!(zero.text(), "[{\"f\":-0.0}]\n");
 }
 
 #[test]

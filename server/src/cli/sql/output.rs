@@ -41,8 +41,6 @@ pub(super) enum More {
 pub(super) struct Output<W: Write> {
     out: W,
     form: OutputForm,
-    /// The form has no end of line of its own.
-    ends_line: bool,
 }
 
 enum OutputForm {
@@ -75,15 +73,15 @@ impl<W: Write> Output<W> {
                 records,
             })
         };
-        let (form, ends_line) = match shape {
-            Shape::Records => (kept(true), false),
-            Shape::Plain(Format::Table) => (kept(false), false),
-            Shape::Plain(Format::Csv) => (streamed(Form::Csv)?, false),
-            Shape::Plain(Format::Json) => (streamed(Form::Json)?, true),
-            Shape::Plain(Format::Ndjson) => (streamed(Form::Lines)?, false),
-            Shape::Plain(Format::Arrow) => (streamed(Form::Arrow)?, false),
+        let form = match shape {
+            Shape::Records => kept(true),
+            Shape::Plain(Format::Table) => kept(false),
+            Shape::Plain(Format::Csv) => streamed(Form::Csv)?,
+            Shape::Plain(Format::Json) => streamed(Form::Json)?,
+            Shape::Plain(Format::Ndjson) => streamed(Form::Lines)?,
+            Shape::Plain(Format::Arrow) => streamed(Form::Arrow)?,
         };
-        Ok(Self { out, form, ends_line })
+        Ok(Self { out, form })
     }
 
     /// Writes the rows of a batch.
@@ -105,9 +103,6 @@ impl<W: Write> Output<W> {
             OutputForm::Streamed(mut writer) => {
                 writer.finish()?;
                 self.out.write_all(&writer.take())?;
-                if self.ends_line {
-                    writeln!(self.out)?;
-                }
             }
         }
         Ok(self.out.flush()?)
