@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use quorate_engine::Engine;
 use quorate_flight::Service;
 use tokio::sync::Semaphore;
@@ -18,11 +18,30 @@ use tower::ServiceExt;
 use super::body::BODY_UNIT;
 use super::keys::key_status;
 use super::metrics::{Counters, metrics};
+use super::openapi::openapi;
 use super::probes::{health, ping, ready};
 use super::respond::HttpError;
 use super::sql::{query_v1, sql_get, sql_post};
 use super::write::{write_v1, write_v2, write_v3};
 use crate::udp::UdpCounters;
+
+/// The methods of a path, with what answers them.
+type Methods = fn() -> MethodRouter<Arc<Door>>;
+
+/// Every path, as `openapi.json` describes it.
+pub(super) const ROUTES: [(&str, Methods); 11] = [
+    ("/write", || post(write_v1)),
+    ("/api/v2/write", || post(write_v2)),
+    ("/api/v3/write_lp", || post(write_v3)),
+    ("/api/v1/sql", || get(sql_get).post(sql_post)),
+    ("/api/v1/keys/{key}", || get(key_status)),
+    ("/query", || get(query_v1).post(query_v1)),
+    ("/health", || get(health)),
+    ("/ready", || get(ready)),
+    ("/ping", || get(ping)),
+    ("/metrics", || get(metrics)),
+    ("/openapi.json", || get(openapi)),
+];
 
 /// Settings of the door.
 #[derive(Clone, Copy, Debug)]
@@ -88,17 +107,9 @@ impl Door {
 
     /// The routes.
     pub(crate) fn router(self: &Arc<Self>) -> Router {
-        Router::new()
-            .route("/write", post(write_v1))
-            .route("/api/v2/write", post(write_v2))
-            .route("/api/v3/write_lp", post(write_v3))
-            .route("/api/v1/sql", get(sql_get).post(sql_post))
-            .route("/api/v1/keys/{key}", get(key_status))
-            .route("/query", get(query_v1).post(query_v1))
-            .route("/health", get(health))
-            .route("/ready", get(ready))
-            .route("/ping", get(ping))
-            .route("/metrics", get(metrics))
+        ROUTES
+            .iter()
+            .fold(Router::new(), |router, (path, methods)| router.route(path, methods()))
             .fallback(other)
             .method_not_allowed_fallback(wrong_method)
             .layer(middleware::from_fn_with_state(Arc::clone(self), count))

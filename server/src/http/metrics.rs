@@ -13,21 +13,8 @@ use quorate_engine::QueryStatus;
 use quorate_storage::{Durations, ShardStatus, StoreStatus};
 use quorate_wal::BUCKETS;
 
-use super::door::Door;
+use super::door::{Door, ROUTES};
 use crate::udp::UdpCounters;
-
-/// Paths that are counted by name; all others are `other`, so that clients cannot make up series.
-const PATHS: [&str; 9] = [
-    "/write",
-    "/api/v2/write",
-    "/api/v3/write_lp",
-    "/api/v1/sql",
-    "/query",
-    "/health",
-    "/ready",
-    "/ping",
-    "/metrics",
-];
 
 /// What the door counts itself.
 #[derive(Debug, Default)]
@@ -39,9 +26,10 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    /// A request was answered.
+    /// A request was answered. What is none of the routes is `other`, so that clients cannot make up series.
     pub(super) fn request(&self, path: &str, status: StatusCode) {
-        let path = PATHS.into_iter().find(|known| *known == path).unwrap_or("other");
+        let known = ROUTES.iter().map(|(known, _)| *known).find(|known| path == *known);
+        let path = known.unwrap_or("other");
         *self.requests.lock().entry((path, status.as_u16())).or_default() += 1;
     }
 

@@ -9,6 +9,7 @@
 //! | `/api/v1/sql` | a statement; rows as JSON, newline-delimited JSON, CSV, an Arrow stream, or Parquet |
 //! | `/health`, `/ready`, `/ping` | whether the process lives, serves, and is something like InfluxDB |
 //! | `/metrics` | counters as Prometheus text |
+//! | `/openapi.json` | all of this, described for machines |
 //!
 //! Limits: no authentication and no TLS yet; a body is held in memory as a whole, bounded by `max_body` each and by a
 //! budget together.
@@ -30,6 +31,7 @@ mod sql;
 mod statement;
 
 mod metrics;
+mod openapi;
 mod probes;
 
 pub(crate) use door::{Door, DoorOptions};
