@@ -189,6 +189,15 @@ def test_what_parquet_cannot_hold_is_refused_by_name(table):
     assert parquet(written).read().to_pylist() == [{"count": 1}]
 
 
+@pytest.mark.parametrize("accept, status", [(JSON, 406), (NDJSON, 406), (CSV, 406), (ARROW, 200), (PARQUET, 200)])
+def test_a_map_with_numbers_for_keys_is_no_json(accept, status):
+    answer = ask("SELECT MAP {1: 2} AS m", Accept=accept)
+    assert answer.status == status
+    if status == 406:
+        assert 'column "m"' in answer.json["message"]
+    assert ask("SELECT MAP {'a': 2} AS m", Accept=accept).status == 200
+
+
 # Parameters
 
 @pytest.mark.parametrize("query, params, rows", [

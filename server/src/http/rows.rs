@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::io::Write;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_empty_array};
 use arrow::compute::cast;
 use arrow::datatypes::{
     DataType, Field, FieldRef, Float32Type, Float64Type, IntervalUnit, Schema, SchemaRef, TimeUnit,
@@ -20,7 +20,7 @@ use arrow::error::ArrowError;
 use arrow::ipc::writer::StreamWriter;
 use arrow::json::writer::{
     Encoder, EncoderFactory, EncoderOptions, JsonArray, LineDelimited, NullableEncoder,
-    Writer as JsonWriter, WriterBuilder,
+    Writer as JsonWriter, WriterBuilder, make_encoder,
 };
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -80,6 +80,9 @@ impl RowsWriter {
         let mut schema = plain_schema(schema, distinct);
         if form == Form::Parquet {
             schema = parquet_schema(&schema)?;
+        }
+        if matches!(form, Form::Json | Form::Lines | Form::Csv) {
+            check_json(&schema)?;
         }
         let schema = Arc::new(schema);
         let json = || {
@@ -183,18 +186,32 @@ fn plain_item(item: &FieldRef) -> FieldRef {
     Arc::new(Field::new(item.name(), plain_type(item.data_type()), true))
 }
 
+/// Refuses types that JSON has no form for, such as maps whose keys are no texts. In CSV, nested values are JSON.
+fn check_json(schema: &Schema) -> Result<(), ArrowError> {
+    let options = EncoderOptions::default();
+    for field in schema.fields().iter().filter(|field| field.data_type().is_nested()) {
+        let none = new_empty_array(field.data_type());
+        if make_encoder(field, &none, &options).is_err() {
+            return Err(lacking(field.name(), field.data_type(), "JSON"));
+        }
+    }
+    Ok(())
+}
+
+fn lacking(column: &str, data_type: &DataType, form: &str) -> ArrowError {
+    ArrowError::NotYetImplemented(format!(
+        "column {column:?} has the type {data_type}, which {form} has no form for: cast it, or ask for another form"
+    ))
+}
+
 /// The types as Parquet has them: it counts no seconds, and has no months, days and nanoseconds in one value.
 fn parquet_schema(schema: &Schema) -> Result<Schema, ArrowError> {
     let fields: Result<Vec<Field>, ArrowError> = schema
         .fields()
         .iter()
         .map(|field| {
-            let data_type = parquet_type(field.data_type()).map_err(|found| {
-                ArrowError::NotYetImplemented(format!(
-                    "column {:?} has the type {found}, which Parquet has no form for: cast it, or ask for another form",
-                    field.name()
-                ))
-            })?;
+            let data_type = parquet_type(field.data_type())
+                .map_err(|found| lacking(field.name(), &found, "Parquet"))?;
             Ok(Field::new(field.name(), data_type, true))
         })
         .collect();

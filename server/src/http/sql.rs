@@ -1,8 +1,8 @@
 //! `/api/v1/sql`: a statement in, its rows out.
 //!
 //! Rows are streamed: each batch is encoded on a thread for CPU work when the client has taken the one before, so that a
-//! result of any size needs a few batches of memory (in Parquet, a row group). What fails before the first batch is an error with its status; what
-//! fails later cuts the answer off, which no HTTP client takes for the whole.
+//! result of any size needs a few batches of memory, in Parquet a row group. What fails before the first batch is an error
+//! with its status; what fails later cuts the answer off, which no HTTP client takes for the whole.
 
 use std::sync::Arc;
 
