@@ -22,10 +22,12 @@ use arrow_flight::{Action, FlightData, FlightDescriptor, IpcMessage, PutResult, 
 use futures::{Stream, StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use prost::Message;
+use quorate_storage::ShardReceipt;
 use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, MetadataMap};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status, Streaming};
 
+use crate::ingest::{REJECTED_LISTED, REJECTED_OPTION, Rejected};
 use crate::message::CreatePreparedStatementResult;
 use crate::wire::encode_upload;
 
@@ -134,6 +136,28 @@ impl Debug for ClientOutcome {
     }
 }
 
+/// One batch for a table that is there.
+#[derive(Clone, Debug)]
+pub struct IngestChunk {
+    /// The table, in the database of the connection.
+    pub table: String,
+    /// A repeat under it has no second effect.
+    pub idempotency_key: String,
+    /// The rows.
+    pub batch: RecordBatch,
+}
+
+/// What became of an [`IngestChunk`].
+#[derive(Clone, Debug, Default)]
+pub struct IngestAnswer {
+    /// Rows stored; of a repeat, those of the first time.
+    pub rows: u64,
+    /// Per shard, where the rows stand, and whether they were known.
+    pub receipts: Vec<ShardReceipt>,
+    /// Rows that were not stored.
+    pub rejected: Rejected,
+}
+
 /// A connection.
 #[derive(Debug)]
 pub struct Client {
@@ -201,21 +225,49 @@ impl Client {
                 .collect(),
             ..CommandStatementIngest::default()
         };
-        let descriptor = FlightDescriptor::new_cmd(command.as_any().encode_to_vec());
-        // Casts to the wire's types cannot fail on the client's own batches; one that does ends the upload early and is
-        // reported instead of the server's answer.
-        let failed = Arc::new(Mutex::new(None));
-        let note = Arc::clone(&failed);
         let schema = crate::wire::wire_schema(&schema, crate::wire::Times::Zoned);
-        let upload = encode_upload(&schema, descriptor, futures::stream::iter(batches))
-            .map_err(move |error| *note.lock() = Some(error))
-            .take_while(|message| futures::future::ready(message.is_ok()))
-            .filter_map(|message| futures::future::ready(message.ok()));
+        let (upload, failed) = upload(&schema, &command, batches);
         let count = self.put(upload).await;
         if let Some(error) = failed.lock().take() {
             return Err(error.into());
         }
         Ok(count?.unwrap_or(0))
+    }
+
+    /// Writes one batch under a key into a table that is there. Rows that do not fit are listed, and are no error.
+    pub async fn ingest_chunk(&mut self, chunk: IngestChunk) -> Result<IngestAnswer, ClientError> {
+        let command = CommandStatementIngest {
+            table_definition_options: Some(TableDefinitionOptions {
+                if_not_exist: TableNotExistOption::Fail.into(),
+                if_exists: TableExistsOption::Append.into(),
+            }),
+            table: chunk.table,
+            options: [(REJECTED_OPTION.to_owned(), REJECTED_LISTED.to_owned())].into(),
+            ..CommandStatementIngest::default()
+        };
+        let schema = crate::wire::wire_schema(&chunk.batch.schema(), crate::wire::Times::Zoned);
+        let (upload, failed) = upload(&schema, &command, vec![chunk.batch]);
+        let mut request = self.request(upload);
+        insert(request.metadata_mut(), "idempotency-key", &chunk.idempotency_key)?;
+        let answer = self.service.do_put(request).await;
+        if let Some(error) = failed.lock().take() {
+            return Err(error.into());
+        }
+        let response = answer?;
+        self.keep_cookie(response.metadata());
+        let receipts = response.metadata().get("quorate-receipt").map(AsciiMetadataValue::as_bytes);
+        let malformed = |e: serde_json::Error| ClientError::Protocol { message: e.to_string() };
+        let receipts = match receipts {
+            Some(json) => serde_json::from_slice(json).map_err(malformed)?,
+            None => Vec::new(),
+        };
+        let mut results = response.into_inner();
+        let empty = || ClientError::Protocol { message: "it ends early".to_owned() };
+        let count = results.message().await?.ok_or_else(empty)?;
+        let count = DoPutUpdateResult::decode(count.app_metadata)?.record_count;
+        let listed = results.message().await?.ok_or_else(empty)?;
+        let rejected = serde_json::from_slice(&listed.app_metadata).map_err(malformed)?;
+        Ok(IngestAnswer { rows: u64::try_from(count).unwrap_or(0), receipts, rejected })
     }
 
     /// Changes the database of later calls.
@@ -303,6 +355,26 @@ impl Client {
             *self.cookie.lock() = Some(pair.to_owned());
         }
     }
+}
+
+/// A failure to encode an upload, once there is one.
+type UploadFailure = Arc<Mutex<Option<FlightError>>>;
+
+/// Batches as messages. Casts to the wire's types cannot fail on the client's own batches; one that does ends the upload
+/// early and is reported instead of the server's answer.
+fn upload(
+    schema: &SchemaRef,
+    command: &CommandStatementIngest,
+    batches: Vec<RecordBatch>,
+) -> (impl Stream<Item = FlightData> + Send + 'static, UploadFailure) {
+    let descriptor = FlightDescriptor::new_cmd(command.as_any().encode_to_vec());
+    let failed = UploadFailure::default();
+    let note = Arc::clone(&failed);
+    let messages = encode_upload(schema, descriptor, futures::stream::iter(batches))
+        .map_err(move |error| *note.lock() = Some(error))
+        .take_while(|message| futures::future::ready(message.is_ok()))
+        .filter_map(|message| futures::future::ready(message.ok()));
+    (messages, failed)
 }
 
 async fn single<T>(mut stream: Streaming<T>) -> Result<T, ClientError> {

@@ -3,16 +3,18 @@
 //! Each batch is written as it comes, and the next one is read once it is acknowledged, so that memory stays bounded and
 //! the client is slowed to what the log takes. What was acknowledged stays, also when a later batch fails: an ingest is
 //! atomic per batch and shard. Rows that are rejected do not keep their neighbours from being stored; the call then ends
-//! with an error that counts both and tells the first reasons.
+//! with an error that counts both and tells the first reasons. A client that asks for it by the option
+//! `quorate-rejected` is answered with all of them instead, and without an error.
 
 use std::collections::BTreeMap;
 
 use arrow_flight::PutResult;
 use arrow_flight::sql::{CommandStatementIngest, TableExistsOption, TableNotExistOption};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use quorate_engine::ingest::{ColumnsReport, IngestMode, TableIngest};
 use quorate_storage::batch::Nulls;
 use quorate_storage::{ShardId, ShardReceipt, WriteReceipt};
+use serde::{Deserialize, Serialize};
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::{Response, Status};
 
@@ -25,6 +27,21 @@ use crate::update::{Upload, counted};
 /// Rejections whose reason is told.
 const REASONS_MAX: usize = 10;
 
+/// Option of the command: how rejected rows are told.
+pub(crate) const REJECTED_OPTION: &str = "quorate-rejected";
+/// Its value: a second [`PutResult`] holds [`Rejected`] as JSON, and rejected rows are no error.
+pub(crate) const REJECTED_LISTED: &str = "listed";
+
+/// Rows of an ingest that were not stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejected {
+    /// How many.
+    pub total: u64,
+    /// Row number from 0 over all batches, and why; the first 10,000. What a shard refused has the number of rows that
+    /// were sent, and its reason tells how many.
+    pub rows: Vec<(u64, String)>,
+}
+
 /// Writes an upload into a table.
 pub(crate) async fn ingest(
     shared: &Shared,
@@ -32,6 +49,15 @@ pub(crate) async fn ingest(
     command: CommandStatementIngest,
     upload: Upload,
 ) -> Result<Response<Outgoing<PutResult>>, Status> {
+    let listed = match command.options.get(REJECTED_OPTION).map(String::as_str) {
+        None | Some("") => false,
+        Some(REJECTED_LISTED) => true,
+        Some(other) => {
+            return Err(status::invalid(format!(
+                "option {REJECTED_OPTION}: {other:?} is not {REJECTED_LISTED:?}"
+            )));
+        }
+    };
     let target = target(&call, command)?;
     let session = shared.session(call.options.clone());
     let mut writer = session.ingest(target).await.map_err(|e| status::of(&e))?;
@@ -40,14 +66,28 @@ pub(crate) async fn ingest(
         writer.write(&batch).await.map_err(|e| status::of(&e))?;
     }
     let report = writer.finish().await.map_err(|e| status::of(&e))?;
-    if report.rejected.is_empty() {
+    if listed || report.rejected.is_empty() {
         let mut response = counted(Some(report.rows));
+        if listed {
+            response = with_rejected(response, &report)?;
+        }
         tell(&report, response.metadata_mut());
         shared.hold(&call, &call.state, response.metadata_mut());
         Ok(response)
     } else {
         Err(status::invalid(rejections(&report)))
     }
+}
+
+/// An answer that lists the rejected rows, too.
+fn with_rejected(
+    response: Response<Outgoing<PutResult>>,
+    report: &ColumnsReport,
+) -> Result<Response<Outgoing<PutResult>>, Status> {
+    let rejected = Rejected { total: report.rejected_total, rows: report.rejected.clone() };
+    let json = serde_json::to_vec(&rejected).map_err(|e| Status::internal(e.to_string()))?;
+    let list = PutResult { app_metadata: json.into() };
+    Ok(response.map(|counted| counted.chain(futures::stream::iter([Ok(list)])).boxed()))
 }
 
 /// What was done beyond the count, as headers of the answer.

@@ -49,6 +49,7 @@ mod client;
 
 mod peers;
 
-pub use client::{Client, ClientError, ClientOptions, ClientOutcome};
+pub use client::{Client, ClientError, ClientOptions, ClientOutcome, IngestAnswer, IngestChunk};
+pub use ingest::Rejected;
 pub use peers::{PeerServer, PeerTransport, PeerTransportOptions};
 pub use service::{Service, ServiceOptions};

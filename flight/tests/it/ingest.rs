@@ -12,6 +12,8 @@ use arrow_flight::sql::{
     CommandStatementIngest, TableDefinitionOptions, TableExistsOption, TableNotExistOption,
 };
 
+use quorate_flight::IngestChunk;
+
 use crate::server::{Server, change, table};
 
 fn batch(start: i64, rows: i64) -> RecordBatch {
@@ -159,5 +161,45 @@ async fn what_cannot_be_ingested_is_refused() {
     };
     assert_eq!(run(&server, into_d, batch(0, 2)).await, Ok(2));
     assert_eq!(table(&mut ours, "SELECT count(*) FROM d.public.m").await, "2");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_keyed_chunk_lists_what_it_rejects_and_is_known_when_it_comes_again() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    let chunk = |first: Option<i64>| {
+        let times = TimestampNanosecondArray::from(vec![first, Some(2), None]).with_timezone("UTC");
+        let values = Float64Array::from(vec![0.5, 1.5, 2.5]);
+        let columns =
+            [("time", Arc::new(times) as ArrayRef), ("value", Arc::new(values) as ArrayRef)];
+        IngestChunk {
+            table: "m".to_owned(),
+            idempotency_key: "k".to_owned(),
+            batch: RecordBatch::try_from_iter(columns).unwrap(),
+        }
+    };
+    let error = client.ingest_chunk(chunk(Some(1))).await.unwrap_err().to_string();
+    assert!(error.contains("\"m\" does not exist"), "{error}");
+    change(&mut client, "CREATE TABLE m (time TIMESTAMP, value DOUBLE)").await;
+    for known in [false, true] {
+        let answer = client.ingest_chunk(chunk(Some(1))).await.unwrap();
+        assert_eq!((answer.rows, answer.rejected.total), (2, 1));
+        assert_eq!(answer.rejected.rows, [(2, "the time is null".to_owned())]);
+        assert!(answer.receipts.iter().all(|receipt| receipt.duplicate == known), "{answer:?}");
+    }
+    let error = client.ingest_chunk(chunk(Some(3))).await.unwrap_err().to_string();
+    assert!(error.contains("used before with a different body"), "{error}");
+    assert_eq!(table(&mut client, "SELECT sum(value) FROM m").await, "2.0");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unknown_way_to_tell_rejected_rows_is_refused() {
+    let server = Server::start().await;
+    let mut create = command(TableNotExistOption::Create, TableExistsOption::Append);
+    create.options.insert("quorate-rejected".to_owned(), "some".to_owned());
+    let error = run(&server, create, batch(0, 2)).await.unwrap_err();
+    assert!(error.contains("quorate-rejected") && error.contains("listed"), "{error}");
     server.stop().await;
 }
