@@ -16,4 +16,4 @@ pub use cluster::{Answer, Cluster, ClusterOptions, NODES, eventually};
 pub use connection::{Connection, SltError};
 pub use network::Network;
 pub use proxy::{Flow, Proxy};
-pub use server::{Addresses, Disk, Server, ServerOptions};
+pub use server::{Addresses, Disk, Server, ServerOptions, binary, pause};

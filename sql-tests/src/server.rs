@@ -57,7 +57,11 @@ const READY_MAX: Duration = Duration::from_secs(5);
 const ADDRESSES: &str = "addresses.json";
 
 /// The binary under test: `QUORATE_BINARY`, else beside the test's own binary.
-pub(crate) fn binary() -> PathBuf {
+///
+/// # Panics
+///
+/// If the test lies outside of a target directory.
+pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("QUORATE_BINARY") {
         return path.into();
     }
@@ -253,7 +257,8 @@ fn monotonic() -> Instant {
     Instant::now()
 }
 
+/// A moment between two looks at a process.
 #[expect(clippy::disallowed_methods, reason = "polls a real process")]
-fn pause() {
+pub fn pause() {
     std::thread::sleep(Duration::from_millis(5));
 }

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod demo;
+mod load;
 mod output;
 mod repair;
 mod serve;
@@ -38,8 +39,9 @@ enum Command {
     /// Run SQL: one statement, a file, or a prompt
     #[command(after_help = SQL_EXAMPLES)]
     Sql(SqlArgs),
-    /// Load files into a table (not supported yet)
-    Load(LaterArgs),
+    /// Load files into a node: CSV, Parquet, Arrow, line protocol
+    #[command(after_help = LOAD_EXAMPLES)]
+    Load(Box<load::LoadArgs>),
     /// Start a node on a temporary directory, write sample data, query it, and open a prompt
     Demo(DemoArgs),
     /// Look after a cluster: its nodes, shards and replicas
@@ -85,6 +87,21 @@ Examples:
     quorate sql --database lab -f tables.sql
   The tables of a database; `\\?` lists the commands
     quorate sql -c '\\d'";
+
+const LOAD_EXAMPLES: &str = "\
+Examples:
+  See what the columns become, then load
+    quorate load --dry-run --table cpu cpu.csv
+    quorate load --table cpu cpu.csv
+  Many files; rejected rows go to a file. What was interrupted is run again: nothing is stored twice
+    quorate load --table trips 'trips-*.csv.gz' --time pickup --tags vendor,zone --rejected bad.csv
+  Times as seconds since 1970, in a file without a line with names
+    quorate load --table cpu --header time,host,usage --time-unit s cpu.csv
+  Line protocol, which names its tables itself, from a pipe
+    zstdcat backup.lp.zst | quorate load --format lp -
+
+Exit status: 0 when all rows are stored, 1 when some were rejected (but for --allow-rejected) or the
+load failed, 2 for wrong usage.";
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -142,7 +159,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Sql(arguments) => sql::run(arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Repair(arguments) => repair::run(&arguments),
-        Command::Load(_) => later("load"),
+        Command::Load(arguments) => load::run(*arguments),
         Command::Cluster(arguments) => cluster::run(&arguments),
         Command::Backup(_) => later("backup"),
         Command::Restore(_) => later("restore"),

@@ -1,4 +1,5 @@
 //! Tests over the wire of a real server process.
 
 mod differential;
+mod load;
 mod nab;
