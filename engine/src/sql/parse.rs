@@ -98,7 +98,7 @@ fn front_statements(tokens: Vec<TokenWithSpan>) -> Result<VecDeque<Statement>, D
         .and_then(|mut parser| parser.parse_statements())
 }
 
-/// `COPY` as PostgreSQL writes it, else as DataFusion does (`COPY … TO … STORED AS … OPTIONS (…)`).
+/// `COPY` as `PostgreSQL` writes it, else as DataFusion does (`COPY … TO … STORED AS … OPTIONS (…)`).
 fn copy_statement(tokens: &[TokenWithSpan]) -> Result<CopyStatement, Error> {
     let mut parser = Parser::new(&DIALECT)
         .with_recursion_limit(DEPTH_MAX)

@@ -11,7 +11,7 @@ use quorate_storage::catalog::CatalogCommand;
 
 use super::action::Action;
 use super::memory::{self, MemoryStatement};
-use super::parameters::Parameters;
+use super::parameters::{ParameterRow, Parameters};
 use super::parse::{Parsed, parse};
 use super::{
     StatementContext, alter, cluster, create, current_database, delete, insert, prepared, query,
@@ -59,49 +59,55 @@ pub(crate) async fn plan(
     let context = StatementContext::of(session).await?;
     let engine = Arc::clone(session.engine());
     let work = async move {
-        let (schema, types) = match &action {
-            Action::Query(statement) | Action::Explain(statement) => {
-                query::describe(&context, statement, &parameters, values.as_ref()).await?
-            }
-            Action::Insert(insert) => {
-                (count_schema(), insert::parameter_types(&context, insert, &parameters).await?)
-            }
-            Action::Delete(delete) => {
-                (count_schema(), delete::parameter_types(&context, delete).await?)
-            }
-            Action::Update(update) => {
-                (count_schema(), update::parameter_types(&context, update, &parameters).await?)
-            }
-            Action::Copy(copy) => {
-                (count_schema(), copy.parameter_types(&context, &parameters).await?)
-            }
-            Action::ShowDatabases { .. }
-            | Action::ShowTables { .. }
-            | Action::ShowColumns { .. }
-            | Action::ShowCreateTable { .. }
-            | Action::ShowQueries
-            | Action::ShowSetting { .. } => (show::schema(&action, &context), BTreeMap::new()),
-            Action::CreateDatabase { .. }
-            | Action::MemoryDatabase { .. }
-            | Action::DropDatabase { .. }
-            | Action::CreateTable(_)
-            | Action::DropTable { .. }
-            | Action::AlterTable(_)
-            | Action::CreateView(_)
-            | Action::DropView { .. }
-            | Action::Use { .. }
-            | Action::Set { .. }
-            | Action::Reset { .. }
-            | Action::Kill { .. }
-            | Action::Checkpoint
-            | Action::Vacuum
-            | Action::Prepare(_)
-            | Action::Deallocate { .. }
-            | Action::Cluster(_) => (count_schema(), BTreeMap::new()),
-        };
+        let (schema, types) = types_of(&action, &context, &parameters, values.as_ref()).await?;
         Ok(StatementPlan { kind, schema, parameters: parameter_schema(&parameters, &types) })
     };
     engine.runtime().run(work).await
+}
+
+/// Schema of a statement's answer, and types of its parameters.
+async fn types_of(
+    action: &Action,
+    context: &StatementContext,
+    parameters: &[String],
+    values: Option<&ParameterRow>,
+) -> Result<(SchemaRef, BTreeMap<String, DataType>), Error> {
+    Ok(match action {
+        Action::Query(statement) | Action::Explain(statement) => {
+            query::describe(context, statement, parameters, values).await?
+        }
+        Action::Insert(insert) => {
+            (count_schema(), insert::parameter_types(context, insert, parameters).await?)
+        }
+        Action::Delete(delete) => (count_schema(), delete::parameter_types(context, delete).await?),
+        Action::Update(update) => {
+            (count_schema(), update::parameter_types(context, update, parameters).await?)
+        }
+        Action::Copy(copy) => (count_schema(), copy.parameter_types(context, parameters).await?),
+        Action::ShowDatabases { .. }
+        | Action::ShowTables { .. }
+        | Action::ShowColumns { .. }
+        | Action::ShowCreateTable { .. }
+        | Action::ShowQueries
+        | Action::ShowSetting { .. } => (show::schema(action, context), BTreeMap::new()),
+        Action::CreateDatabase { .. }
+        | Action::MemoryDatabase { .. }
+        | Action::DropDatabase { .. }
+        | Action::CreateTable(_)
+        | Action::DropTable { .. }
+        | Action::AlterTable(_)
+        | Action::CreateView(_)
+        | Action::DropView { .. }
+        | Action::Use { .. }
+        | Action::Set { .. }
+        | Action::Reset { .. }
+        | Action::Kill { .. }
+        | Action::Checkpoint
+        | Action::Vacuum
+        | Action::Prepare(_)
+        | Action::Deallocate { .. }
+        | Action::Cluster(_) => (count_schema(), BTreeMap::new()),
+    })
 }
 
 /// Runs a statement.

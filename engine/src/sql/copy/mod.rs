@@ -60,12 +60,12 @@ impl CopyStatement {
     ) -> Result<Outcome, Error> {
         let path = place::path_of(session.engine(), &self.file)?;
         let dir = session.engine().options().file_dir.clone().unwrap_or_default();
+        let file = FileAt { dir, path, statement: self.clone() };
         match (&self.direction, self.rows()?) {
             (Direction::From(table, columns), _) => {
-                let file = FileAt { dir, path, statement: self.clone() };
                 file.load(session, sql, table, columns, parameters).await
             }
-            (_, Some(rows)) => self.write(session, sql, &rows, parameters, dir, path).await,
+            (_, Some(rows)) => file.write(session, sql, &rows, parameters).await,
             (_, None) => Err(Error::request(ErrorKind::Internal, "COPY without rows")),
         }
     }
@@ -88,20 +88,32 @@ impl CopyStatement {
             _ => Err(Error::request(ErrorKind::Invalid, "COPY needs a table or a query")),
         }
     }
+}
 
+fn query_of(query: &Query) -> FrontStatement {
+    FrontStatement::Statement(Box::new(Statement::Query(Box::new(query.clone()))))
+}
+
+/// A file that is read or written.
+#[derive(Clone, Debug)]
+struct FileAt {
+    dir: PathBuf,
+    path: PathBuf,
+    statement: CopyStatement,
+}
+
+impl FileAt {
     async fn write(
-        &self,
+        self,
         session: &Session,
         sql: &str,
         rows: &FrontStatement,
         parameters: &Parameters,
-        dir: PathBuf,
-        path: PathBuf,
     ) -> Result<Outcome, Error> {
         let stream = query::start(session, sql, rows, &parameters.single_row()?).await?;
         let (schema, mut batches) = (stream.schema, stream.batches);
         let (sender, mut receiver) = mpsc::channel::<RecordBatch>(BATCHES_AHEAD);
-        let Self { file, options, .. } = self.clone();
+        let Self { dir, path, statement: CopyStatement { file, options, .. } } = self;
         // The file is whole only if the sender says so: it may go because the query has failed.
         let (whole, is_whole) = tokio::sync::oneshot::channel::<()>();
         let writing = tokio::task::spawn_blocking(move || {
@@ -139,21 +151,7 @@ impl CopyStatement {
         outcome?;
         Ok(Outcome::Updated(written?))
     }
-}
 
-fn query_of(query: &Query) -> FrontStatement {
-    FrontStatement::Statement(Box::new(Statement::Query(Box::new(query.clone()))))
-}
-
-/// A file that is read.
-#[derive(Clone, Debug)]
-struct FileAt {
-    dir: PathBuf,
-    path: PathBuf,
-    statement: CopyStatement,
-}
-
-impl FileAt {
     async fn load(
         self,
         session: &Session,

@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::io::BufWriter;
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::array::{
@@ -45,8 +46,8 @@ enum Writer {
 impl Sink {
     /// Begins the file.
     pub(super) fn create(
-        dir: &PathBuf,
-        path: &PathBuf,
+        dir: &Path,
+        path: &Path,
         file: &str,
         options: &FileOptions,
         schema: &SchemaRef,
@@ -62,7 +63,7 @@ impl Sink {
                     .with_null(options.null.clone())
                     .build(out);
                 // Without rows, too, the names of the columns stand in the file.
-                writer.write(&RecordBatch::new_empty(schema.clone())).map_err(failed)?;
+                writer.write(&RecordBatch::new_empty(Arc::clone(schema))).map_err(failed)?;
                 Writer::Csv(Box::new(writer))
             }
             Format::Json => Writer::Json(LineDelimitedWriter::new(out)),
@@ -70,7 +71,7 @@ impl Sink {
                 let properties = WriterProperties::builder()
                     .set_compression(Compression::ZSTD(ZstdLevel::default()))
                     .build();
-                let writer = ArrowWriter::try_new(out, schema.clone(), Some(properties));
+                let writer = ArrowWriter::try_new(out, Arc::clone(schema), Some(properties));
                 Writer::Parquet(Box::new(writer.map_err(|e| failed_parquet(file, &e))?))
             }
             Format::Arrow => {
@@ -161,10 +162,8 @@ fn has_special(data: &ArrayData) -> bool {
 fn failed(file: &str, error: &ArrowError) -> Error {
     match error {
         ArrowError::IoError(_, error) => super::place::cannot("write", file, error),
-        ArrowError::CsvError(message) | ArrowError::JsonError(message) => {
-            unwritable(file, message.clone())
-        }
-        other => unwritable(file, other.to_string()),
+        ArrowError::CsvError(message) | ArrowError::JsonError(message) => unwritable(file, message),
+        other => unwritable(file, &other.to_string()),
     }
 }
 
@@ -172,13 +171,13 @@ fn failed_parquet(file: &str, error: &ParquetError) -> Error {
     match error {
         ParquetError::External(source) => match source.downcast_ref::<std::io::Error>() {
             Some(error) => super::place::cannot("write", file, error),
-            None => unwritable(file, error.to_string()),
+            None => unwritable(file, &error.to_string()),
         },
-        other => unwritable(file, other.to_string()),
+        other => unwritable(file, &other.to_string()),
     }
 }
 
-fn unwritable(file: &str, why: String) -> Error {
+fn unwritable(file: &str, why: &str) -> Error {
     Error::request(
         ErrorKind::Unsupported,
         format!("COPY cannot write these rows to {file:?}: {why}"),

@@ -1,4 +1,4 @@
-//! What a `COPY` says, in PostgreSQL's words or DataFusion's.
+//! What a `COPY` says, in the words of `PostgreSQL` or of `DataFusion`.
 
 use std::path::Path;
 
@@ -132,7 +132,7 @@ impl Given {
             CopyOption::Format(name) => self.format = Some(format_of(&name.value)?),
             CopyOption::Header(header) => self.header = Some(header),
             CopyOption::Delimiter(delimiter) => {
-                self.delimiter = Some(ascii(&delimiter.to_string())?)
+                self.delimiter = Some(ascii(&delimiter.to_string())?);
             }
             CopyOption::Null(null) => self.null = Some(null),
             other => return Err(unknown(&other.to_string())),
