@@ -29,6 +29,7 @@ mod statement;
 
 mod prepare;
 
+mod inspect;
 mod update;
 
 mod ingest;

@@ -296,7 +296,8 @@ impl FlightService for Service {
         request: Request<Streaming<FlightData>>,
     ) -> Result<Response<Self::DoPutStream>, Status> {
         let call = self.shared.call(request.metadata(), request.extensions())?;
-        let (command, upload) = update::begin(request.into_inner()).await?;
+        let (command, upload) =
+            update::begin(request.into_inner(), self.shared.options.message_bytes_max).await?;
         match command {
             Command::CommandStatementUpdate(c) => update::statement(&self.shared, &call, c).await,
             Command::CommandPreparedStatementUpdate(c) => {

@@ -1,5 +1,7 @@
 //! `DoPut`: uploads by what they are for, and statements that are run as updates.
 
+use std::panic::AssertUnwindSafe;
+
 use arrow::array::RecordBatch;
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::error::FlightError;
@@ -14,6 +16,7 @@ use quorate_engine::{Outcome, Session, StatementKind};
 use tonic::{Response, Status, Streaming};
 
 use crate::call::Call;
+use crate::inspect::{Inspector, Refusal};
 use crate::prepare;
 use crate::query::{execute, hold_changes, refuse_transaction};
 use crate::running::RunGuard;
@@ -25,10 +28,15 @@ use crate::status;
 pub(crate) struct Upload {
     first: FlightData,
     rest: Streaming<FlightData>,
+    /// Largest message, unpacked.
+    bytes_max: usize,
 }
 
 /// Reads the command that an upload begins with.
-pub(crate) async fn begin(mut stream: Streaming<FlightData>) -> Result<(Command, Upload), Status> {
+pub(crate) async fn begin(
+    mut stream: Streaming<FlightData>,
+    bytes_max: usize,
+) -> Result<(Command, Upload), Status> {
     let first = stream
         .message()
         .await?
@@ -38,7 +46,7 @@ pub(crate) async fn begin(mut stream: Streaming<FlightData>) -> Result<(Command,
         .as_ref()
         .ok_or_else(|| status::invalid("the upload does not begin with a descriptor"))?;
     let command = service::command(&descriptor.cmd)?;
-    Ok((command, Upload { first, rest: stream }))
+    Ok((command, Upload { first, rest: stream, bytes_max }))
 }
 
 impl Upload {
@@ -46,16 +54,50 @@ impl Upload {
     pub(crate) fn into_batches(self) -> BoxStream<'static, Result<RecordBatch, Status>> {
         // A client without parameters sends its command and no schema.
         let first = (!self.first.data_header.is_empty()).then_some(Ok(self.first));
-        let messages = futures::stream::iter(first).chain(self.rest.map_err(FlightError::from));
-        decoded(FlightRecordBatchStream::new_from_flight_data(messages)).boxed()
+        let messages = futures::stream::iter(first).chain(self.rest);
+        decoded(messages, self.bytes_max).boxed()
     }
 }
 
-fn decoded(stream: FlightRecordBatchStream) -> impl Stream<Item = Result<RecordBatch, Status>> {
-    stream.map_err(|error| match error {
-        FlightError::Tonic(status) => *status,
-        other => status::invalid(format!("the upload cannot be read: {other}")),
+/// The batches in messages, none of which is taken at its word: see [`crate::inspect`].
+pub(crate) fn decoded(
+    messages: impl Stream<Item = Result<FlightData, Status>> + Send + 'static,
+    bytes_max: usize,
+) -> impl Stream<Item = Result<RecordBatch, Status>> + Send {
+    let mut inspector = Inspector::new(bytes_max);
+    let messages = messages.map(move |message| {
+        let message = message?;
+        inspector.message(&message).map_err(refused)?;
+        Ok::<_, Status>(message)
+    });
+    let messages = messages.map_err(FlightError::from);
+    let batches = FlightRecordBatchStream::new_from_flight_data(messages);
+    // The last resort: arrow's decoder asserts what only the types of the columns tell, such as that a column's bits are
+    // as many as its rows. It is thrown away with its message, so that nothing half decoded is seen.
+    let batches = AssertUnwindSafe(batches).catch_unwind();
+    let sizes = Inspector::new(bytes_max);
+    batches.map(move |batch| match batch {
+        Ok(Ok(batch)) => {
+            sizes.decoded(&batch).map_err(refused)?;
+            Ok(batch)
+        }
+        Ok(Err(FlightError::Tonic(status))) => Err(*status),
+        Ok(Err(other)) => Err(status::invalid(format!("the upload cannot be read: {other}"))),
+        Err(_panic) => Err(status::invalid(UNREADABLE)),
     })
+}
+
+/// What is said of a message that the decoder gave up on.
+pub(crate) const UNREADABLE: &str =
+    "the upload cannot be read: the buffers of a message do not fit its columns";
+
+#[expect(clippy::needless_pass_by_value, reason = "given to map_err")]
+fn refused(refusal: Refusal) -> Status {
+    match &refusal {
+        Refusal::Damaged(_) => status::invalid(format!("the upload cannot be read: {refusal}")),
+        Refusal::Unsupported(_) => Status::unimplemented(refusal.to_string()),
+        Refusal::TooLarge { .. } => Status::resource_exhausted(refusal.to_string()),
+    }
 }
 
 /// Runs a statement.

@@ -5,8 +5,10 @@
 mod cancel;
 mod driver;
 mod errors;
+mod hostile;
 mod ingest;
 mod metadata;
+mod mutation;
 mod prepared;
 mod query;
 mod server;
