@@ -211,6 +211,48 @@ fn each_damaged_byte_of_the_hard_state_is_mended_from_the_log() {
     assert_eq!((got, found.lost), (want, None));
 }
 
+/// Entries are those that were written, and if some are missing, that is known.
+fn check_spliced(want: &BTreeMap<GroupId, Content>, disk: &SimDisk, what: &str) -> bool {
+    let (got, found) = recover_content(disk);
+    for (group, content) in &got {
+        for entry in &content.entries {
+            assert!(want[group].entries.contains(entry), "{what}: {entry:?} of {group:?}");
+        }
+    }
+    let told = found.lost.is_some() || !found.faulty.is_empty() || !found.quarantined.is_empty();
+    assert!(told || got == *want, "{what}: a loss that nobody is told of");
+    told
+}
+
+#[test]
+fn a_whole_frame_in_the_place_of_another_is_damage() {
+    let disk = history(true);
+    let (want, _) = recover_content(&disk);
+    let mut told = 0;
+    for number in segments(&disk) {
+        let path = segment(number);
+        let content = disk.content(&path).unwrap();
+        let places = frames(&disk, number);
+        let range = |found: &Found| {
+            let header = found.frame.header;
+            usize::try_from(header.offset).unwrap()..usize::try_from(header.end()).unwrap()
+        };
+        for (from, to) in places.iter().flat_map(|from| places.iter().map(move |to| (from, to))) {
+            let (from, to) = (range(from), range(to));
+            let end = content.len().min(to.start + from.len());
+            if from == to {
+                continue;
+            }
+            disk.overwrite(&path, to.start as u64, &content[from.start..][..end - to.start])
+                .unwrap();
+            let what = format!("segment {number}: the frame at {} over {}", from.start, to.start);
+            told += usize::from(check_spliced(&want, &disk, &what));
+            disk.overwrite(&path, to.start as u64, &content[to.start..end]).unwrap();
+        }
+    }
+    assert!(told > 10, "{told}");
+}
+
 #[test]
 fn a_faulty_entry_is_kept_until_its_loss_is_accepted() {
     let disk = SimDisk::new(1);
