@@ -610,7 +610,7 @@ fn found(batch: &RecordBatch, row: usize) -> Vec<Option<Value>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases * 25 / 16))]
 
     #[test]
     fn a_scan_gives_what_the_model_holds(ops in prop::collection::vec(op_strategy(), 1..30)) {

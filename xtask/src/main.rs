@@ -4,8 +4,8 @@
 //! - `cargo xtask test`: the above, then every test, real clients included.
 //! - `cargo xtask conformance`: the sqllogictest files that DataFusion ships, over Flight SQL; a part of `test`.
 //! - `cargo xtask bench`: the workload benches; prints ratios from one run.
-//! - `cargo xtask soak`: many seeds of the simulation, long runs of the crash tests, of one node and of clusters, and all
-//!   faults, with a report.
+//! - `cargo xtask soak`: many cases of the property tests, many seeds of the simulation, long runs of the crash tests, of
+//!   one node and of clusters, and all faults, with a report.
 
 mod clients;
 mod conformance;
@@ -53,9 +53,10 @@ enum Command {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
-    /// Many seeds of the simulation, crashes of one node and of clusters, and every fault; writes docs/benchmarks/faults.md.
+    /// Many cases of the property tests, many seeds of the simulation, crashes of one node and of clusters, and every fault;
+    /// writes docs/benchmarks/faults.md.
     Soak {
-        /// Rounds of each crash test, and ten seeds for each; 0 leaves both out.
+        /// Rounds of each crash test, and for each ten seeds and twenty property cases; 0 leaves all of them out.
         #[arg(long, default_value_t = 200)]
         rounds: u32,
         /// Rounds of each fault, times its weight: four for kills and restarts; 0 leaves the faults out.
@@ -136,6 +137,7 @@ fn soak(rounds: u32, fault_rounds: u32) -> Result<(), String> {
     // What they print of a good run counts, too: how long writes waited for another leader.
     let shown = ["--", "--show-output"];
     if rounds > 0 {
+        properties(rounds * 20)?;
         let seeds = (rounds * 10).to_string();
         let mut simulation = std::process::Command::new(run::built("quorate-sim"));
         run::run("simulation", simulation.arg("seeds").env("QUORATE_SIM_SEEDS", &seeds))?;
@@ -171,6 +173,18 @@ fn soak(rounds: u32, fault_rounds: u32) -> Result<(), String> {
     // A fault that was not borne is in the report, too.
     report(fault_rounds)?;
     outcome
+}
+
+/// The property tests and those of damaged input. The usual 256 cases are in proportion to each test's own number; the
+/// seeds are new ones, and printed by what fails.
+fn properties(cases: u32) -> Result<(), String> {
+    let mut tests = vec!["test", "--release", "--locked", "--lib", "--test", "it"];
+    for package in
+        ["quorate-wal", "quorate-segment", "quorate-storage", "quorate-engine", "quorate-flight"]
+    {
+        tests.extend(["--package", package]);
+    }
+    run::cargo("properties", &tests, &[("PROPTEST_CASES", &cases.to_string())])
 }
 
 fn report(fault_rounds: u32) -> Result<(), String> {

@@ -48,7 +48,7 @@ fn hosts(series: usize, rows: usize) -> Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases * 3 / 16))]
 
     #[test]
     fn a_scan_gives_the_chosen_rows_and_no_others(seed in any::<u64>(), series in 1u64..30, rows in 1u64..2_000) {

@@ -51,7 +51,7 @@ fn write(model: &Model, types: &[FieldType], cut: usize) -> (Arc<MemDisk>, Segme
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases * 3 / 16))]
 
     #[test]
     fn rows_come_back_as_they_were_written(seed in any::<u64>(), series in 1u64..20, rows in 1u64..400) {

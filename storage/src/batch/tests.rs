@@ -135,7 +135,7 @@ fn listed(batch: &RowBatch) -> Vec<String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases * 25 / 64))]
 
     #[test]
     fn bytes_give_back_the_batch(

@@ -69,7 +69,7 @@ fn a_name_can_be_removed_and_made_anew_before_a_sync() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 4))]
 
     #[test]
     fn reads_see_what_a_plain_file_would_hold(
