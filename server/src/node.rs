@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use quorate_engine::Engine;
 use quorate_flight::{PeerServer, PeerTransport, PeerTransportOptions, Service, ServiceOptions};
 use quorate_storage::cluster::{ClusterOptions, NodeService};
@@ -24,7 +23,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::{Door, DoorOptions};
+use crate::http::{Door, DoorOptions, HEAD_WAIT, serve};
 use crate::settings::{ClusterSettings, Settings};
 use crate::udp::UdpDoor;
 
@@ -143,7 +142,7 @@ impl Node {
         let udp_database = settings.udp_database.clone();
         let shutdown = CancellationToken::new();
         let mut doors = JoinSet::new();
-        doors.spawn(serve_http(http_listener, Arc::clone(&door), shutdown.clone()));
+        doors.spawn(serve(http_listener, door.router(), HEAD_WAIT, shutdown.clone()));
 
         tracing::info!(data_dir = %settings.data_dir.display(), "opening");
         let addresses = settings.data_dir.join(ADDRESSES);
@@ -238,21 +237,6 @@ async fn listen_udp(addr: SocketAddr, door: &Door) -> Result<UdpDoor, NodeError>
     let what = "line protocol over UDP";
     let bound = UdpDoor::bind(addr, Arc::clone(door.udp())).await;
     bound.map_err(|source| NodeError::Listen { what, addr, source })
-}
-
-async fn serve_http(
-    listener: TcpListener,
-    door: Arc<Door>,
-    shutdown: CancellationToken,
-) -> io::Result<()> {
-    let listener = listener.tap_io(|stream| {
-        // Answers are small: they must not wait for more.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "cannot set TCP_NODELAY");
-        }
-    });
-    let service = door.router().into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
 /// Scripts wait for this file: it appears as a whole. On a node of a cluster it names the address for the others first,

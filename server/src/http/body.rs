@@ -1,7 +1,7 @@
 //! Bodies: bounded each and together, and unpacked.
 //!
-//! A body reserves its bytes in the door's budget before it is held; what finds no room waits, and is told to come back
-//! if that takes too long. The limits are on what gzip unpacks to, not on what it looks like on the wire.
+//! A body reserves its bytes in the door's budget before they are held; what finds no room waits, and is told to come back
+//! if that takes too long. What is only declared reserves little: it may never come. The limits are on what gzip unpacks to, not on what it looks like on the wire.
 
 use std::io::Read;
 use std::time::Duration;
@@ -19,6 +19,8 @@ use super::respond::HttpError;
 
 /// What the budget counts in.
 pub(super) const BODY_UNIT: usize = 1 << 10;
+/// What a body reserves before any of it is there, if it declares as much; more as it comes.
+const ROOM_FIRST_BYTES: usize = 256 << 10;
 /// How long a body waits for room.
 const ROOM_WAIT: Duration = Duration::from_secs(10);
 /// How long the next bytes of a body may take: it holds its room meanwhile.
@@ -95,7 +97,8 @@ pub(super) async fn read_if_any(
     if length.is_some_and(|length: usize| length > bytes_max) {
         return Err(HttpError::too_large(bytes_max));
     }
-    let mut room = Room::new(door, length.unwrap_or(0).max(BODY_UNIT)).await?;
+    let first = length.unwrap_or(0).clamp(BODY_UNIT, ROOM_FIRST_BYTES);
+    let mut room = Room::new(door, first).await?;
     let bytes = collect(door, body, &mut room).await?;
     let missing = gzip && bytes.is_empty();
     let packed = gzip && !missing;

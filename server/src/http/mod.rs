@@ -14,6 +14,8 @@
 //! Limits: no authentication and no TLS yet; a body is held in memory as a whole, bounded by `max_body` each and by a
 //! budget together.
 
+mod serve;
+
 mod door;
 
 mod body;
@@ -36,3 +38,4 @@ mod probes;
 
 pub(crate) use door::{Door, DoorOptions};
 pub(crate) use rows::{Form, RowsWriter};
+pub(crate) use serve::{HEAD_WAIT, serve};

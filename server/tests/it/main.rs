@@ -5,6 +5,7 @@
 mod node;
 
 mod command_line;
+mod hostile;
 mod many_clients;
 mod probes;
 mod prompt;
