@@ -85,7 +85,10 @@ pub(crate) async fn bind(
     let handle = statement.close(Purpose::Prepared, &shared.seal)?;
     match &statement.parameters {
         Some(parameters) => {
-            shared.bound.lock().insert(statement.id.clone(), parameters.clone());
+            // Columns may share their message, and keep it whole.
+            let bytes = parameters.get_array_memory_size();
+            let mut bound = shared.bound.lock();
+            bound.insert_weighed(statement.id.clone(), parameters.clone(), bytes);
         }
         None => shared.bound.lock().remove(&statement.id),
     }

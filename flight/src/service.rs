@@ -49,6 +49,9 @@ const SESSIONS_MAX: usize = 10_000;
 /// Statements whose parameters a node remembers for clients that ignore the handle that binding gives them.
 const BOUND_MAX: usize = 1_000;
 
+/// Bytes of these parameters.
+const BOUND_BYTES_MAX: usize = 64 << 20;
+
 /// Bytes that a client may send ahead on one stream, and on one connection. The defaults of HTTP/2 would make bulk
 /// ingest wait for a round trip every megabyte.
 const STREAM_WINDOW_BYTES: u32 = 8 << 20;
@@ -104,7 +107,7 @@ impl Service {
                 running: Running::default(),
                 ran_once: RanOnce::default(),
                 sessions: Mutex::new(BoundedMap::new(SESSIONS_MAX)),
-                bound: Mutex::new(BoundedMap::new(BOUND_MAX)),
+                bound: Mutex::new(BoundedMap::new(BOUND_MAX).with_bytes_max(BOUND_BYTES_MAX)),
                 options,
             }),
         }

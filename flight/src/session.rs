@@ -196,38 +196,71 @@ pub(crate) fn from_token(seal: &Seal, token: &str) -> Option<TokenId> {
 /// A map that forgets its oldest keys, so that clients that come and go do not fill memory.
 #[derive(Debug)]
 pub(crate) struct BoundedMap<K, V> {
-    values: HashMap<K, V>,
+    values: HashMap<K, Held<V>>,
     order: VecDeque<K>,
     keys_max: usize,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+/// A value, and what it was said to weigh.
+#[derive(Debug)]
+struct Held<V> {
+    value: V,
+    bytes: usize,
 }
 
 impl<K: Clone + Eq + Hash, V: Clone> BoundedMap<K, V> {
     /// An empty map of at most so many keys.
     pub(crate) fn new(keys_max: usize) -> Self {
-        Self { values: HashMap::new(), order: VecDeque::new(), keys_max }
+        Self {
+            values: HashMap::new(),
+            order: VecDeque::new(),
+            keys_max,
+            bytes: 0,
+            bytes_max: usize::MAX,
+        }
+    }
+
+    /// The same map, of values that together weigh at most so much.
+    pub(crate) fn with_bytes_max(self, bytes_max: usize) -> Self {
+        Self { bytes_max, ..self }
     }
 
     /// A copy of the value.
     pub(crate) fn get(&self, key: &K) -> Option<V> {
-        self.values.get(key).cloned()
+        self.values.get(key).map(|held| held.value.clone())
     }
 
-    /// Sets the value.
+    /// Sets a value whose weight does not matter.
     pub(crate) fn insert(&mut self, key: K, value: V) {
-        if self.values.insert(key.clone(), value).is_none() {
-            self.order.push_back(key);
+        self.insert_weighed(key, value, 0);
+    }
+
+    /// Sets a value that weighs so much. One that is too heavy by itself is forgotten at once.
+    pub(crate) fn insert_weighed(&mut self, key: K, value: V, bytes: usize) {
+        self.bytes += bytes;
+        match self.values.insert(key.clone(), Held { value, bytes }) {
+            Some(before) => self.bytes -= before.bytes,
+            None => self.order.push_back(key),
         }
-        while self.values.len() > self.keys_max || self.order.len() > 2 * self.keys_max {
+        while self.values.len() > self.keys_max || self.bytes > self.bytes_max {
             let Some(oldest) = self.order.pop_front() else { break };
-            self.values.remove(&oldest);
+            self.forget(&oldest);
         }
     }
 
     /// Removes the key.
     pub(crate) fn remove(&mut self, key: &K) {
-        if self.values.remove(key).is_some() {
+        if self.forget(key) {
             self.order.retain(|k| k != key);
         }
+    }
+
+    fn forget(&mut self, key: &K) -> bool {
+        let held = self.values.remove(key);
+        self.bytes -= held.as_ref().map_or(0, |held| held.bytes);
+        held.is_some()
     }
 }
 
@@ -316,5 +349,21 @@ mod tests {
         map.remove(&2);
         map.insert(4, 40);
         assert_eq!((map.get(&3), map.get(&4)), (Some(30), Some(40)));
+    }
+
+    #[test]
+    fn a_bounded_map_forgets_what_is_too_heavy() {
+        let mut map = BoundedMap::new(10).with_bytes_max(100);
+        map.insert_weighed(1, 10, 60);
+        map.insert_weighed(2, 20, 30);
+        map.insert_weighed(2, 21, 40);
+        assert_eq!((map.get(&1), map.get(&2)), (Some(10), Some(21)));
+        map.insert_weighed(3, 30, 1);
+        assert_eq!((map.get(&1), map.get(&2), map.get(&3)), (None, Some(21), Some(30)));
+        map.remove(&2);
+        map.insert_weighed(4, 40, 99);
+        assert_eq!((map.get(&3), map.get(&4)), (Some(30), Some(40)));
+        map.insert_weighed(5, 50, 101);
+        assert_eq!((map.get(&3), map.get(&4), map.get(&5)), (None, None, None));
     }
 }
