@@ -18,6 +18,8 @@
 
 mod service;
 
+mod room;
+
 mod handshake;
 
 mod call;

@@ -30,6 +30,7 @@ use futures::stream::BoxStream;
 use parking_lot::Mutex;
 use prost::Message;
 use quorate_engine::{Engine, Session, SessionOptions};
+use tokio::sync::Semaphore;
 use tonic::codec::CompressionEncoding;
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::transport::Server;
@@ -38,6 +39,7 @@ use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use crate::call::Call;
 use crate::message::SessionState;
+use crate::room::{self, Roomed};
 use crate::running::{RanOnce, Running};
 use crate::seal::Seal;
 use crate::session::{self, BoundedMap, Holder, TokenId};
@@ -68,11 +70,13 @@ pub(crate) type Outgoing<T> = BoxStream<'static, Result<T, Status>>;
 pub struct ServiceOptions {
     /// Largest message that is taken.
     pub message_bytes_max: usize,
+    /// Bytes of all messages that have begun to come and are not whole yet.
+    pub messages_bytes_max: usize,
 }
 
 impl Default for ServiceOptions {
     fn default() -> Self {
-        Self { message_bytes_max: 256 << 20 }
+        Self { message_bytes_max: 256 << 20, messages_bytes_max: 1 << 30 }
     }
 }
 
@@ -93,6 +97,8 @@ pub(crate) struct Shared {
     pub(crate) sessions: Mutex<BoundedMap<TokenId, SessionState>>,
     /// Parameters by the id of a prepared statement.
     pub(crate) bound: Mutex<BoundedMap<Bytes, RecordBatch>>,
+    /// Of messages on their way in.
+    room: Arc<Semaphore>,
     options: ServiceOptions,
 }
 
@@ -108,6 +114,7 @@ impl Service {
                 ran_once: RanOnce::default(),
                 sessions: Mutex::new(BoundedMap::new(SESSIONS_MAX)),
                 bound: Mutex::new(BoundedMap::new(BOUND_MAX).with_bytes_max(BOUND_BYTES_MAX)),
+                room: room::room(options.messages_bytes_max.max(options.message_bytes_max)),
                 options,
             }),
         }
@@ -140,13 +147,15 @@ impl Service {
         format!("grpc://{addr}")
     }
 
-    fn into_server(self) -> FlightServiceServer<Self> {
+    fn into_server(self) -> Roomed<FlightServiceServer<Self>> {
         let message_bytes_max = self.shared.options.message_bytes_max;
-        FlightServiceServer::new(self)
+        let room = Arc::clone(&self.shared.room);
+        let server = FlightServiceServer::new(self)
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Zstd)
             .max_decoding_message_size(message_bytes_max)
-            .max_encoding_message_size(usize::MAX)
+            .max_encoding_message_size(usize::MAX);
+        Roomed::new(server, room)
     }
 }
 

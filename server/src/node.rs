@@ -156,7 +156,10 @@ impl Node {
         let engine = Engine::open(disk, options).await?;
         let service = Service::new(
             Arc::clone(&engine),
-            ServiceOptions { message_bytes_max: body_bytes_max.max(16 << 20) },
+            ServiceOptions {
+                message_bytes_max: body_bytes_max.max(16 << 20),
+                messages_bytes_max: bodies,
+            },
         );
         door.open(Arc::clone(&engine), service.clone());
         doors.spawn(service.serve(flight_listener, shutdown.clone().cancelled_owned()));
