@@ -151,6 +151,18 @@ impl Resolver<'_> {
         self.take(name, description, (given, file, String::new()));
     }
 
+    /// Settings that name a place, and have none unless somebody says one.
+    fn places(&mut self, given: &Layer, file: &Layer) {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let addr = |addr: Option<SocketAddr>| addr.map(|addr| addr.to_string());
+        let data = [path(&given.data_dir), path(&file.data_dir)];
+        self.optional("data_dir", "directory that holds everything", data);
+        let files = [path(&given.file_dir), path(&file.file_dir)];
+        self.optional("file_dir", "directory of the files of COPY; empty is none", files);
+        let udp = [addr(given.udp_addr), addr(file.udp_addr)];
+        self.optional("udp_addr", "where line protocol is taken over UDP; empty is nowhere", udp);
+    }
+
     fn given(&self, name: &str) -> &'static str {
         match self.matches.and_then(|m| m.value_source(name)) {
             Some(ValueSource::EnvVariable) => "environment",
@@ -168,6 +180,8 @@ impl Settings {
     ) -> Result<Self, SettingsError> {
         let file = file.map_or_else(|| Ok(Layer::default()), read)?;
         let (g, f) = (given, file);
+        let (given, file) = (ClusterLayer::of(&g), ClusterLayer::of(&f));
+        let peers = f.cluster.clone().unwrap_or_default().peers;
         let data_dir = g.data_dir.clone().or_else(|| f.data_dir.clone());
         let data_dir = data_dir.ok_or(SettingsError::NoDataDir)?;
         let file_dir = g.file_dir.clone().or_else(|| f.file_dir.clone());
@@ -181,24 +195,12 @@ impl Settings {
                 r.take(stringify!($name), $what, (g.$name, f.$name, $default))
             };
         }
-        let udp_addr = g.udp_addr.or(f.udp_addr);
-        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
-        let addr = |addr: Option<SocketAddr>| addr.map(|addr| addr.to_string());
-        let (data, files) =
-            ([path(&g.data_dir), path(&f.data_dir)], [path(&g.file_dir), path(&f.file_dir)]);
-        r.optional("data_dir", "directory that holds everything", data);
-        r.optional("file_dir", "directory of the files of COPY; empty is none", files);
-        let udp = [addr(g.udp_addr), addr(f.udp_addr)];
-        r.optional("udp_addr", "where line protocol is taken over UDP; empty is nowhere", udp);
+        r.places(&g, &f);
         let settings = Self {
             flight_addr: take!(flight_addr, local(50051), "where Flight SQL is served"),
             http_addr: take!(http_addr, local(8086), "where HTTP is served"),
-            udp_addr,
-            udp_database: take!(
-                udp_database,
-                "main".to_owned(),
-                "database that line protocol over UDP goes to"
-            ),
+            udp_addr: g.udp_addr.or(f.udp_addr),
+            udp_database: take!(udp_database, "main".to_owned(), "database of UDP's line protocol"),
             max_body: take!(max_body, mib(64), "largest body of a write, decoded"),
             log_format: take!(log_format, text, "form of the log: text or json"),
             log_filter: take!(log_filter, info, "what is logged"),
@@ -232,24 +234,7 @@ impl Settings {
             file_dir,
             list: Vec::new(),
         };
-        let cluster = resolve_cluster(
-            &mut r,
-            ClusterLayer::of(
-                g.node_name,
-                g.cluster_addr,
-                g.advertise_addr,
-                g.seeds,
-                g.bootstrap_expect,
-            ),
-            ClusterLayer::of(
-                f.node_name,
-                f.cluster_addr,
-                f.advertise_addr,
-                f.seeds,
-                f.bootstrap_expect,
-            ),
-            f.cluster.unwrap_or_default().peers,
-        )?;
+        let cluster = resolve_cluster(&mut r, given, file, peers)?;
         Self { cluster, list: r.list, ..settings }.checked()
     }
 
@@ -336,14 +321,14 @@ struct ClusterLayer {
 }
 
 impl ClusterLayer {
-    fn of(
-        name: Option<String>,
-        addr: Option<SocketAddr>,
-        advertise: Option<String>,
-        seeds: Option<Vec<String>>,
-        expect: Option<u32>,
-    ) -> Self {
-        Self { name, addr, advertise, seeds, expect }
+    fn of(layer: &Layer) -> Self {
+        Self {
+            name: layer.node_name.clone(),
+            addr: layer.cluster_addr,
+            advertise: layer.advertise_addr.clone(),
+            seeds: layer.seeds.clone(),
+            expect: layer.bootstrap_expect,
+        }
     }
 
     fn says_something(&self) -> bool {
