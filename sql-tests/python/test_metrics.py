@@ -16,7 +16,7 @@ SAMPLE = re.compile(r'([a-z_][a-z0-9_]*)(?:\{([^}]*)\})? (-?[0-9.e+-]+|NaN|[+-]?
 @pytest.fixture(scope="module")
 def metrics():
     """The text of a server that has had writes and queries, some of them wrong, from several clients at once."""
-    with server() as running:
+    with server("--udp-addr", "127.0.0.1:0") as running:
         def load(number):
             for i in range(20):
                 http("POST", "/write?db=main", f"load,client=c{number} v={i} {i}\nbad".encode(), url=running.http)
