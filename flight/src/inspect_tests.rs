@@ -1,3 +1,5 @@
+//! Messages as clients write them, and what is wrong with those that they do not.
+
 use std::sync::Arc;
 
 use arrow::array::{
