@@ -28,6 +28,7 @@ fn rows_come_in_the_form_that_is_accepted() {
             r#"[{"time":"1970-01-01T00:00:01Z","h":"a","f":1.5,"i":1},"#,
             r#"{"time":"1970-01-01T00:00:02Z","h":"b","f":2.5,"i":2},"#,
             r#"{"time":"1970-01-01T00:00:03Z","h":null,"f":-0.0,"i":3}]"#,
+            "\n",
         )
     );
     let lines = ask("application/x-ndjson");

@@ -15,7 +15,7 @@ use flate2::write::GzEncoder;
 use futures::TryStreamExt;
 use parquet::arrow::ArrowWriter;
 use quorate_flight::ClientOutcome;
-use quorate_sql_tests::{Server, ServerOptions, binary, pause};
+use quorate_sql_tests::{Server, ServerOptions, binary, eventually, pause};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -256,7 +256,17 @@ fn rows_that_the_node_rejects_are_told_by_their_place() {
 fn rows_that_are_too_old_for_the_table_are_counted() {
     let node = Node::start();
     let create = "CREATE TABLE t (time TIMESTAMP NOT NULL, n BIGINT) WITH (retention = '1d')";
-    runtime().block_on(node.query(create)).expect("the table is made");
+    let runtime = runtime();
+    runtime.block_on(node.query(create)).expect("the table is made");
+    // A shard learns how old rows may be once it has some of the table.
+    eventually("old rows are refused", || {
+        let insert = "INSERT INTO t VALUES ('2001-01-01T00:00:00Z', 0)";
+        match runtime.block_on(node.query(insert)) {
+            Ok(_) => Err("the row was taken".to_owned()),
+            Err(why) if why.contains("retention") => Ok(()),
+            Err(why) => Err(why),
+        }
+    });
     node.write("a.csv", "time,n\n2001-01-01T00:00:00Z,1\n2001-01-01T00:00:01Z,2\n");
     let ended = node.load(&["a.csv", "-t", "t", "--rejected", "bad.csv", "--json"]);
     assert_eq!((ended.status, ended.rows()), (1, (0, 0, 2)), "{}", ended.err);

@@ -166,10 +166,21 @@ fn names(flag: &str, text: &str) -> Result<Vec<String>, String> {
     if text.trim().is_empty() {
         return Ok(Vec::new());
     }
+    // A quote counts where a name begins, and names may have blanks before them.
+    let (mut quoted, mut begins) = (false, true);
+    let close: String = text
+        .chars()
+        .filter(|c| {
+            let blank = begins && c.is_whitespace();
+            quoted ^= *c == '"';
+            begins = blank || (*c == ',' && !quoted);
+            !blank
+        })
+        .collect();
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .trim(csv::Trim::All)
-        .from_reader(text.as_bytes());
+        .from_reader(close.as_bytes());
     let Some(Ok(record)) = reader.records().next() else {
         return Err(format!("{flag} is no list of names: {text:?}"));
     };
