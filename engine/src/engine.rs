@@ -101,7 +101,7 @@ impl Engine {
         let env = runtime_env(&options, spill)?;
         Ok(Arc::new(Self {
             store,
-            template: template(threads, env),
+            template: template(threads, env)?,
             runtime: QueryRuntime::start(threads)?,
             queries: Arc::default(),
             memory: MemoryDatabases::new(
@@ -211,7 +211,7 @@ pub(crate) fn set_time_zone(state: &mut SessionState, zone: &str) -> Result<(), 
     Ok(())
 }
 
-fn template(partitions: usize, env: Arc<RuntimeEnv>) -> SessionState {
+fn template(partitions: usize, env: Arc<RuntimeEnv>) -> Result<SessionState, DataFusionError> {
     let mut config = SessionConfig::new()
         .with_target_partitions(partitions)
         .with_information_schema(true)
@@ -225,9 +225,10 @@ fn template(partitions: usize, env: Arc<RuntimeEnv>) -> SessionState {
     // Streams that come sorted by series and time are worth more than a shuffle.
     options.optimizer.prefer_existing_sort = true;
     options.execution.sort_pushdown_buffer_capacity = SORT_BUFFER_BYTES;
-    SessionStateBuilder::new()
+    let state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(env)
         .with_default_features()
-        .build()
+        .build();
+    quorate_timeseries::install(state)
 }

@@ -96,6 +96,21 @@ fn front_statements(tokens: Vec<TokenWithSpan>) -> Result<VecDeque<Statement>, D
         .with_recursion_limit(DEPTH_MAX)
         .build()
         .and_then(|mut parser| parser.parse_statements())
+        .and_then(|mut statements| {
+            for statement in &mut statements {
+                rewrite(statement)?;
+            }
+            Ok(statements)
+        })
+}
+
+/// Puts time-series syntax into the planner's words.
+fn rewrite(statement: &mut Statement) -> Result<(), DataFusionError> {
+    match statement {
+        Statement::Statement(inner) => quorate_timeseries::rewrite(inner),
+        Statement::Explain(explain) => rewrite(&mut explain.statement),
+        Statement::CreateExternalTable(_) | Statement::CopyTo(_) | Statement::Reset(_) => Ok(()),
+    }
 }
 
 /// `COPY` as `PostgreSQL` writes it, else as DataFusion does (`COPY … TO … STORED AS … OPTIONS (…)`).

@@ -1,0 +1,43 @@
+//! Time-series SQL for DataFusion: functions and operators that know rows, and nothing of stores.
+//!
+//! The engine calls [`rewrite`] on every statement that it has parsed, and [`install`] once on the state that all
+//! statements start from. A plain DataFusion session with both has the same SQL, which is how this crate is tested.
+//!
+//! ```text
+//! statement → rewrite → DataFusion's planner → analyzer rules → optimizer → extension planners → operators
+//! ```
+
+mod asof;
+mod buckets;
+mod by_time;
+mod counters;
+mod gapfill;
+mod planner;
+mod statistics;
+
+use std::sync::Arc;
+
+use datafusion::error::Result;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::sql::sqlparser::ast::Statement;
+
+use planner::TimeSeriesPlanner;
+
+/// Puts syntax that DataFusion's planner does not know into words that it does.
+pub fn rewrite(statement: &mut Statement) -> Result<()> {
+    asof::rewrite(statement)
+}
+
+/// A state with the functions, rules and operators of this crate.
+pub fn install(state: SessionState) -> Result<SessionState> {
+    let planner = Arc::new(TimeSeriesPlanner);
+    let mut state =
+        SessionStateBuilder::new_from_existing(state).with_query_planner(planner).build();
+    buckets::install(&mut state)?;
+    by_time::install(&mut state)?;
+    counters::install(&mut state)?;
+    statistics::install(&mut state)?;
+    gapfill::install(&mut state)?;
+    asof::install(&mut state)?;
+    Ok(state)
+}

@@ -1,0 +1,48 @@
+//! A DataFusion session with everything of the crate, and answers as text.
+
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::error::Result;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::sql::parser::Statement;
+
+/// A session in UTC, two partitions wide.
+pub(crate) fn session() -> SessionContext {
+    let mut config = SessionConfig::new().with_target_partitions(2).with_information_schema(true);
+    config.options_mut().execution.time_zone = Some("UTC".to_owned());
+    config.options_mut().optimizer.prefer_existing_sort = true;
+    let state: SessionState =
+        SessionStateBuilder::new().with_config(config).with_default_features().build();
+    SessionContext::new_with_state(quorate_timeseries::install(state).expect("functions are added"))
+}
+
+/// Runs one statement: a line of column names, then one line a row, values parted by blanks.
+pub(crate) async fn run(session: &SessionContext, sql: &str) -> Result<Vec<String>> {
+    let state = session.state();
+    let dialect = state.config().options().sql_parser.dialect;
+    let mut statement = state.sql_to_statement(sql, &dialect)?;
+    if let Statement::Statement(inner) = &mut statement {
+        quorate_timeseries::rewrite(inner)?;
+    }
+    let plan = state.statement_to_plan(statement).await?;
+    let frame = session.execute_logical_plan(plan).await?;
+    let names: Vec<String> = frame.schema().fields().iter().map(|f| f.name().clone()).collect();
+    let mut lines = vec![names.join(" ")];
+    let format = FormatOptions::default().with_null("NULL");
+    for batch in frame.collect().await? {
+        let columns = batch.columns().iter();
+        let columns =
+            columns.map(|c| ArrayFormatter::try_new(c, &format)).collect::<Result<Vec<_>, _>>()?;
+        for row in 0..batch.num_rows() {
+            let values: Vec<String> = columns.iter().map(|c| c.value(row).to_string()).collect();
+            lines.push(values.join(" "));
+        }
+    }
+    Ok(lines)
+}
+
+/// Asserts what a query answers in a fresh session.
+pub(crate) async fn check(sql: &str, want: &[&str]) {
+    let got = run(&session(), sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+    assert_eq!(got, want, "{sql}");
+}

@@ -1,0 +1,4 @@
+//! Time-series SQL over tables in memory.
+
+mod fixture;
+mod plain;
