@@ -17,6 +17,7 @@ use quorate_storage::{Disk, Durations, Store, StoreOptions};
 
 use crate::exec::{QueryRegistry, QueryRuntime};
 use crate::memory::MemoryDatabases;
+use crate::prune::LastRowsRule;
 use crate::{Error, ErrorKind, QueryId, Session, SessionOptions};
 
 /// Consumers of memory that an error of the memory limit names.
@@ -229,6 +230,7 @@ fn template(partitions: usize, env: Arc<RuntimeEnv>) -> Result<SessionState, Dat
         .with_config(config)
         .with_runtime_env(env)
         .with_default_features()
+        .with_optimizer_rule(Arc::new(LastRowsRule))
         .build();
     quorate_timeseries::install(state)
 }

@@ -21,7 +21,8 @@ use crate::compaction::{CompactionInputs, Output, Written, compact, flush};
 use crate::memtable::{FrozenMemtable, Memtable, SlicePart};
 use crate::rows::utc;
 use crate::scan::{
-    OpenSegment, ScanRequest, ScanStatistics, SeriesFilter, ShardRows, TableView, TimeRange,
+    LastRows, OpenSegment, ScanRequest, ScanStatistics, SeriesFilter, ShardRows, TableView, Tails,
+    TimeRange,
 };
 use crate::version::{Edit, LiveSegment, SegmentPins, SegmentRef, Tombstone, Version};
 use crate::{ColumnId, ColumnKind, Error, FieldType, LogPosition, SeriesKey, TableId};
@@ -41,7 +42,7 @@ const FIELDS: [(ColumnId, FieldType); 6] = [
 ];
 
 /// A value as bits, or as text: NaN payloads and signed zeros are told apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Value {
     Bits(u64),
     Text(String),
@@ -291,6 +292,7 @@ struct Shard {
 struct Files {
     output: Output,
     caches: Arc<SegmentCaches>,
+    tails: Arc<Tails>,
     _dir: TempDir,
 }
 
@@ -306,7 +308,7 @@ impl Files {
             segment_bytes_max: 1,
             cancelled: Arc::default(),
         };
-        Self { output, caches: SegmentCaches::new(1 << 20), _dir: dir }
+        Self { output, caches: SegmentCaches::new(1 << 20), tails: Tails::new(1 << 20), _dir: dir }
     }
 
     fn names(&self) -> BTreeSet<String> {
@@ -322,7 +324,8 @@ impl Files {
             let (disk, caches) = (Arc::clone(&self.output.disk), Arc::clone(&self.caches));
             let reader = SegmentReader::open(disk, &path, Arc::clone(&meta), caches).unwrap();
             let job = LogPosition { term: 1, leader: 1, index: job };
-            OpenSegment { live: LiveSegment { meta, job, part, slice_start, level }, reader, pin }
+            let live = LiveSegment { meta, job, part, slice_start, level };
+            OpenSegment { live, reader, pin, tails: Arc::clone(&self.tails) }
         });
         segments.collect()
     }
@@ -542,8 +545,11 @@ impl Shard {
         let want: Vec<_> = rows.map(|((key, at), row)| expected(&ids, key, *at, row)).collect();
         let limit = None;
         let series = filter.map(|filter| Arc::new(filter) as Arc<dyn SeriesFilter>);
-        let request = ScanRequest { columns: ids, time, series, partitions, limit };
-        let scan = self.view().scan(request).unwrap();
+        let last = None;
+        let request = ScanRequest { columns: ids, time, series, partitions, limit, last };
+        let view = self.view();
+        check_last(&view, &request, &want);
+        let scan = view.scan(request).unwrap();
         assert!(scan.partitions.len() <= partitions);
         let mut have = Vec::new();
         for partition in &scan.partitions {
@@ -560,6 +566,47 @@ impl Shard {
         assert!(rows <= scan.statistics.rows);
         assert!(!scan.statistics.rows_exact || rows == scan.statistics.rows);
         check_time_statistics(&scan.statistics, &times);
+    }
+}
+
+/// Where the last rows are enough, those come, with what else is among `all` rows of the request.
+fn check_last(view: &TableView, request: &ScanRequest, all: &[Vec<Option<Value>>]) {
+    // Rows are told apart by all tags and the time, whose last row and last values are then looked for.
+    let columns: Vec<ColumnId> = table().columns.iter().map(|column| column.id).collect();
+    let whole = ScanRequest { columns: columns.clone(), ..request.clone() };
+    let rows = |request: ScanRequest| {
+        let scan = view.scan(request).unwrap();
+        let batches = scan.partitions.into_iter().flat_map(|p| p.open().unwrap());
+        let batches = batches.map(Result::unwrap);
+        batches.flat_map(|b| (0..b.num_rows()).map(move |r| found(&b, r)).collect::<Vec<_>>())
+    };
+    let every: Vec<_> = rows(whole.clone()).collect();
+    assert_eq!(every.len(), all.len());
+    let tags: Vec<usize> = (0..columns.len()).filter(|at| TAGS.contains(&columns[*at])).collect();
+    let time = columns.iter().position(|id| *id == TIME).unwrap();
+    let series = |row: &Vec<Option<Value>>| tags.iter().map(|at| row[*at].clone()).collect();
+    let fields = (0..columns.len()).filter(|at| columns[*at] != TIME && !tags.contains(at));
+    let wishes = std::iter::once(None).chain(fields.map(Some));
+    for wish in wishes {
+        let carrying = wish.map(|at| columns[at]).into_iter().collect();
+        let last = Some(LastRows { carrying });
+        let have: Vec<_> = rows(ScanRequest { last, ..whole.clone() }).collect();
+        let mut want: BTreeMap<Vec<Option<Value>>, &Vec<Option<Value>>> = BTreeMap::new();
+        for row in every.iter().filter(|row| wish.is_none_or(|at| row[at].is_some())) {
+            want.insert(series(row), row);
+        }
+        for row in want.values() {
+            assert!(have.contains(row), "{wish:?}: {row:?} is missing");
+        }
+        // What else comes is earlier.
+        let instant = |row: &Vec<Option<Value>>| match &row[time] {
+            Some(Value::Bits(bits)) => bits.cast_signed(),
+            other => panic!("{other:?} is no time"),
+        };
+        for row in have.iter().filter(|row| wish.is_none_or(|at| row[at].is_some())) {
+            let last = want[&series(row)];
+            assert!(row == last || instant(row) < instant(last), "{wish:?}: {row:?} is no row");
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use quorate_storage::catalog::{Column, Table};
-use quorate_storage::scan::{ScanRequest, SeriesFilter};
+use quorate_storage::scan::{LastRows, ScanRequest, SeriesFilter, TableScan, TableView};
 use quorate_storage::{ColumnKind, FieldType};
 
 use super::ReadViews;
@@ -25,6 +25,7 @@ pub(crate) struct StoredTable {
     schema: SchemaRef,
     utc: bool,
     views: Arc<ReadViews>,
+    last: Option<LastRows>,
 }
 
 /// Whether a provider is a stored table, and which.
@@ -62,7 +63,28 @@ impl StoredTable {
     /// A table read through `views`, its times in `zone`.
     pub(crate) fn new(table: Arc<Table>, zone: &Arc<str>, views: Arc<ReadViews>) -> Self {
         let schema = shown_schema(&table, zone);
-        Self { table, schema, utc: &**zone == "UTC", views }
+        Self { table, schema, utc: &**zone == "UTC", views, last: None }
+    }
+
+    /// The same table for a scan whose last rows are enough.
+    pub(crate) fn with_last(&self, last: LastRows) -> Self {
+        Self {
+            table: Arc::clone(&self.table),
+            schema: Arc::clone(&self.schema),
+            utc: self.utc,
+            views: Arc::clone(&self.views),
+            last: Some(last),
+        }
+    }
+
+    /// Its record.
+    pub(crate) fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// Which last rows are enough, if they are.
+    pub(crate) fn last(&self) -> Option<&LastRows> {
+        self.last.as_ref()
     }
 
     fn time_column(&self) -> TimeColumn<'_> {
@@ -76,6 +98,24 @@ impl StoredTable {
             None => (0..self.table.columns.len()).collect(),
         }
     }
+}
+
+/// Starts a scan, and says whether it gives last rows alone: not where all that is wanted is the time, and statistics
+/// answer for it.
+fn start(
+    view: &TableView,
+    mut request: ScanRequest,
+) -> Result<(TableScan, bool), quorate_storage::Error> {
+    let only_time = request.columns == [view.table().time().id];
+    if let Some(last) = request.last.take_if(|_| only_time) {
+        let scan = view.scan(request.clone())?;
+        if scan.statistics.rows_exact && scan.statistics.time_exact {
+            return Ok((scan, false));
+        }
+        request.last = Some(last);
+    }
+    let last = request.last.is_some();
+    Ok((view.scan(request)?, last))
 }
 
 #[async_trait]
@@ -137,12 +177,13 @@ impl TableProvider for StoredTable {
             series: series.map(|filter| filter as Arc<dyn SeriesFilter>),
             partitions: state.config().target_partitions(),
             limit,
+            last: self.last.clone(),
         };
-        let scan = view.scan(request).map_err(|e| Error::from(e).into_datafusion())?;
+        let (scan, last) = start(&view, request).map_err(|e| Error::from(e).into_datafusion())?;
         if scan.partitions.is_empty() {
             return Ok(ScanResult::new(Arc::new(EmptyExec::new(schema))));
         }
-        let label = ScanLabel::new(&self.table, &pruning, limit);
+        let label = ScanLabel::new(&self.table, &pruning, limit, last);
         let plan = SeriesScanExec::new(&self.table, schema, scan, &pruning, label)?;
         Ok(ScanResult::new(Arc::new(plan)))
     }

@@ -6,6 +6,7 @@
 //! | deterministic, over tags alone | a [`TagFilter`], evaluated once per series | no |
 //! | anything else | nothing | yes |
 
+mod last_rows;
 mod tags;
 mod time;
 
@@ -14,6 +15,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use quorate_storage::catalog::Table;
 use quorate_storage::scan::TimeRange;
 
+pub(crate) use last_rows::LastRowsRule;
 pub(crate) use tags::TagFilter;
 pub(crate) use time::{Bounds, TimeColumn};
 

@@ -17,16 +17,18 @@ pub(crate) struct ScanLabel {
     time: Option<TimeRange>,
     series: Vec<Expr>,
     limit: Option<usize>,
+    last: bool,
 }
 
 impl ScanLabel {
     /// The label of a scan of `table`.
-    pub(crate) fn new(table: &Table, pruning: &Pruning, limit: Option<usize>) -> Self {
+    pub(crate) fn new(table: &Table, pruning: &Pruning, limit: Option<usize>, last: bool) -> Self {
         Self {
             table: table.name.clone(),
             time: (pruning.time != TimeRange::ALL).then_some(pruning.time),
             series: pruning.tags.iter().cloned().map(unnormalize_col).collect(),
             limit,
+            last,
         }
     }
 }
@@ -43,6 +45,9 @@ impl Display for ScanLabel {
         }
         if let Some(limit) = self.limit {
             write!(f, ", limit={limit}")?;
+        }
+        if self.last {
+            f.write_str(", rows=last of each series")?;
         }
         Ok(())
     }

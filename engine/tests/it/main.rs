@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests unwrap as tests do")]
 
 mod fixture;
+mod last_rows;
 mod limits;
 mod parameters;
 mod plans;

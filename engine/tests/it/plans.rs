@@ -149,3 +149,59 @@ async fn explain_analyze_tells_what_was_read() {
         assert!(!rows.is_empty(), "{format}");
     }
 }
+
+#[tokio::test]
+async fn last_values_of_series_read_last_rows_alone() {
+    let db = Fixture::new().await.cpu().await;
+    let last = "rows=last of each series";
+    for sql in [
+        "SELECT DISTINCT ON (host) host, time, usage FROM cpu ORDER BY host, time DESC",
+        "SELECT DISTINCT ON (region, host) * FROM cpu ORDER BY region, host, time DESC",
+        "SELECT host, max(time) FROM cpu GROUP BY host",
+        "SELECT max(time) FROM cpu WHERE host = 'a'",
+        "SELECT max(time), last_value(n ORDER BY time) FROM cpu",
+        "SELECT region, last_value(usage ORDER BY time) FROM cpu GROUP BY region",
+        "SELECT first_value(usage ORDER BY time DESC) IGNORE NULLS FROM cpu WHERE host ~ 'a'",
+        "SELECT h, max(t) FROM (SELECT host AS h, time AS t FROM cpu) AS x GROUP BY h",
+        "SELECT DISTINCT host FROM cpu",
+    ] {
+        check(&db, sql, &[last], &[]).await;
+    }
+    for sql in [
+        "SELECT host, min(time) FROM cpu GROUP BY host",
+        "SELECT host, max(time), count(*) FROM cpu GROUP BY host",
+        "SELECT host, max(time) FROM cpu WHERE usage > 0 GROUP BY host",
+        "SELECT host, max(time) FILTER (WHERE usage > 0) FROM cpu GROUP BY host",
+        "SELECT host, last_value(usage ORDER BY time DESC) FROM cpu GROUP BY host",
+        "SELECT host, last_value(usage ORDER BY usage, time) FROM cpu GROUP BY host",
+        "SELECT host, last_value(usage ORDER BY time) FROM cpu GROUP BY host, usage",
+        "SELECT DISTINCT ON (usage) * FROM cpu ORDER BY usage, time DESC",
+        "SELECT max(time) FROM (SELECT time FROM cpu LIMIT 1)",
+    ] {
+        check(&db, sql, &[], &[last]).await;
+    }
+}
+
+#[tokio::test]
+async fn rows_at_the_last_times_of_their_groups_are_last_rows() {
+    let db = Fixture::new().await.cpu().await;
+    let both = |sql: &str, want: usize| {
+        let sql = sql.to_owned();
+        let db = &db;
+        async move {
+            let plan = plan(db, &sql).await;
+            assert_eq!(plan.matches("rows=last of each series").count(), want, "{sql}:\n{plan}");
+        }
+    };
+    let latest = "(SELECT host, max(time) AS t FROM cpu GROUP BY host) AS m";
+    both(&format!("SELECT c.* FROM cpu AS c JOIN {latest} ON c.host = m.host AND c.time = m.t"), 2)
+        .await;
+    both(&format!("SELECT c.* FROM {latest} JOIN cpu AS c ON c.host = m.host AND c.time = m.t"), 2)
+        .await;
+    // The times of other hosts are no last times.
+    both(&format!("SELECT c.* FROM cpu AS c JOIN {latest} ON c.time = m.t"), 1).await;
+    let early =
+        "(SELECT host, max(time) AS t FROM cpu WHERE time < '2024-01-02' GROUP BY host) AS m";
+    both(&format!("SELECT c.* FROM cpu AS c JOIN {early} ON c.host = m.host AND c.time = m.t"), 1)
+        .await;
+}

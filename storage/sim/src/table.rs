@@ -102,6 +102,7 @@ pub(crate) fn rows(view: &TableView) -> Result<Result<Rows, String>, Error> {
         series: None,
         partitions: 1,
         limit: None,
+        last: None,
     })?;
     let mut found = Rows::new();
     for partition in &scan.partitions {

@@ -64,10 +64,7 @@ pub fn flush(
 ) -> Result<Option<Written>, Error> {
     let layout = union_layout(part.runs.iter().map(|run| run.layout()));
     let hiding = Hiding { time: TimeRange::ALL, expired_before: None, tombstones: vec![] };
-    let sources = part
-        .runs
-        .iter()
-        .map(|run| Cut::new(run.stream(&layout, 0..run.series().len()), hiding.clone()));
+    let sources = part.runs.iter().map(|run| Cut::new(run.stream(&layout), hiding.clone()));
     let options = MergeOptions { layout: Arc::clone(&layout), keep_cleared: true };
     let merge = Merge::new(sources.collect(), options);
     let schema = RowSchema { fields: named_fields(&layout, &schema.fields), ..schema.clone() };

@@ -89,7 +89,7 @@ impl Run {
     }
 
     /// From parts; `starts` lacks its last element.
-    pub(super) fn new(
+    pub(crate) fn new(
         layout: Layout,
         block: Block,
         series: Vec<SeriesKey>,
@@ -208,7 +208,7 @@ impl Run {
     }
 
     /// The columns of another layout.
-    fn project(&self, layout: &Layout) -> Block {
+    pub(crate) fn project(&self, layout: &Layout) -> Block {
         let field = |id: ColumnId| {
             let position = self.layout.binary_search_by_key(&id, |(id, _)| *id).ok()?;
             self.block.fields[position].clone()
@@ -220,16 +220,20 @@ impl Run {
         }
     }
 
-    /// Pieces of the series at these places of [`Run::series`], with the fields of `layout`.
-    pub(crate) fn stream(
+    /// All rows, with the fields of `layout`.
+    pub(crate) fn stream(self: &Arc<Self>, layout: &Layout) -> PieceStream {
+        let rows = (0..self.series.len()).map(|at| (at, self.rows_of(at))).collect();
+        self.pieces(Arc::new(self.project(layout)), rows)
+    }
+
+    /// These rows of the series at these places of [`Run::series`], of its block as [`Run::project`] gives it.
+    pub(crate) fn pieces(
         self: &Arc<Self>,
-        layout: &Layout,
-        places: impl Iterator<Item = usize> + Send + 'static,
+        block: Arc<Block>,
+        rows: Vec<(usize, Range<usize>)>,
     ) -> PieceStream {
         let run = Arc::clone(self);
-        let block = Arc::new(self.project(layout));
-        Box::new(places.map(move |at| {
-            let rows = run.rows_of(at);
+        Box::new(rows.into_iter().map(move |(at, rows)| {
             Ok(Piece { key: run.series[at].clone(), block: Arc::clone(&block), rows })
         }))
     }

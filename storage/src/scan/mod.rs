@@ -13,6 +13,9 @@
 //! - A view holds the pins of its segments; so do its scans, partitions and open streams.
 //! - Sources of one shard stand old to new; sources of different shards share no (series, time).
 //! - The answer of a [`SeriesFilter`] is asked for once per distinct series.
+//! - Where [`LastRows`] are enough, a source gives the last row of a series alone only if that row is visible and has the
+//!   fields in question; else it gives all of them. So every source that has the row which is asked for gives it: what it
+//!   gives instead would be later, and be the answer. Earlier rows may be folded of some of their sources only.
 //!
 //! **Limits.** A filter costs a walk over the directories of all segments that the time range leaves. An open stream holds a
 //! decoded piece per segment.
@@ -25,14 +28,16 @@ mod schema;
 mod series;
 mod source;
 mod statistics;
+mod tails;
 mod view;
 
 pub use partition::ScanPartition;
 pub use plan::TableScan;
-pub use request::{ScanRequest, SeriesFilter, TimeRange};
+pub use request::{LastRows, ScanRequest, SeriesFilter, TimeRange};
 pub use schema::table_schema;
 pub(crate) use source::SegmentStream;
 pub use statistics::{ScanCounters, ScanStatistics};
+pub(crate) use tails::Tails;
 pub use view::{OpenSegment, ShardRows, TableView};
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ pub(super) struct PartitionPlan {
     pub(super) columns: Vec<OutputColumn>,
     pub(super) schema: SchemaRef,
     pub(super) limit: Option<usize>,
+    /// Places in the layout of fields whose last values are needed, if the last rows are enough.
+    pub(super) last: Option<Vec<usize>>,
     pub(super) counters: Arc<ScanCounters>,
 }
 
@@ -61,7 +63,15 @@ impl ScanPartition {
         let plan = &self.plan;
         let mut sources = Vec::with_capacity(plan.sources.len());
         for source in &plan.sources {
-            sources.extend(source.open(&self.wanted, &plan.layout, plan.with_cleared)?);
+            match &plan.last {
+                None => {
+                    sources.extend(source.open(&self.wanted, &plan.layout, plan.with_cleared)?);
+                }
+                Some(carrying) => {
+                    let what = (&plan.layout, plan.with_cleared);
+                    source.open_last(&self.wanted, what, carrying, &mut sources)?;
+                }
+            }
         }
         let options = MergeOptions { layout: Arc::clone(&plan.layout), keep_cleared: false };
         Ok(Box::new(Assembler::new(Arc::clone(plan), Merge::new(sources, options))))

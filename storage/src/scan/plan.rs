@@ -72,9 +72,13 @@ pub(super) fn plan(view: &TableView, request: &ScanRequest) -> Result<TableScan,
         None => sources.iter().map(Source::rows).sum(),
         Some(_) => wanted.iter().map(|(_, rows)| rows).sum(),
     };
-    let statistics = ScanStatistics::new(&sources, rows, request.time, filtered);
+    let mut statistics = ScanStatistics::new(&sources, rows, request.time, filtered);
+    let with_cleared = sources.iter().any(Source::has_cleared);
+    let last = last_rows(request, &layout, with_cleared);
+    statistics.rows_exact &= last.is_none();
     let plan = Arc::new(PartitionPlan {
-        with_cleared: sources.iter().any(Source::has_cleared),
+        with_cleared,
+        last,
         sources,
         layout,
         columns,
@@ -100,6 +104,18 @@ pub(super) fn matching_series(
         prune(shard, number, time, &counters, &mut sources);
     }
     Ok(Selection::select(&sources, view.table(), filter)?.into_keys())
+}
+
+/// Places in the layout of the fields that a last row must have, if last rows are enough. A mark of a cleared field may hide
+/// the value of another source's last row, and what stands before that is then wanted: with such marks, last *values* take
+/// all rows.
+fn last_rows(request: &ScanRequest, layout: &Layout, with_cleared: bool) -> Option<Vec<usize>> {
+    let last = request.last.as_ref()?;
+    if with_cleared && !last.carrying.is_empty() {
+        return None;
+    }
+    let places = last.carrying.iter().map(|id| layout.iter().position(|(field, _)| field == id));
+    places.collect()
 }
 
 /// What the wanted columns are made of.

@@ -48,6 +48,14 @@ pub trait SeriesFilter: Debug + Send + Sync {
     }
 }
 
+/// Nothing but the last rows is needed: of each series the last one in the range of time, and for each of these fields the
+/// last one that has it. Earlier rows may come, too, and may lack what was written to them later: they say nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LastRows {
+    /// Fields whose last values are needed.
+    pub carrying: Vec<ColumnId>,
+}
+
 /// What a query wants of a table.
 #[derive(Clone, Debug)]
 pub struct ScanRequest {
@@ -61,4 +69,6 @@ pub struct ScanRequest {
     pub partitions: usize,
     /// Rows after which a partition may stop.
     pub limit: Option<usize>,
+    /// Whether the last rows are enough.
+    pub last: Option<LastRows>,
 }

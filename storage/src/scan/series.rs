@@ -57,6 +57,13 @@ impl Deref for Keys {
     }
 }
 
+impl Keys {
+    /// All of a sorted list.
+    pub(super) fn new(keys: Vec<SeriesKey>) -> Self {
+        Self { range: 0..keys.len(), all: keys.into() }
+    }
+}
+
 /// The series of a partition.
 #[derive(Clone, Debug)]
 pub(super) enum Wanted {
@@ -69,6 +76,16 @@ pub(super) enum Wanted {
 impl Wanted {
     /// All series.
     pub(super) const ALL: Self = Self::Range(KeyRange { from: None, to: None });
+
+    /// The places of sorted keys that are wanted.
+    pub(super) fn places(&self, keys: &[SeriesKey]) -> Vec<usize> {
+        match self {
+            Self::Range(range) => range.places(keys).collect(),
+            Self::Keys(wanted) => {
+                wanted.iter().filter_map(|key| keys.binary_search(key).ok()).collect()
+            }
+        }
+    }
 
     /// Whether it may hold a key between these, both included.
     pub(super) fn overlaps(&self, key_min: &[u8], key_max: &[u8]) -> bool {

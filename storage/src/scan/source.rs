@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use arrow::array::Array;
 use quorate_segment::{SegmentReader, SegmentScan, SeriesEntry};
 
-use super::series::{KeyRange, Wanted};
+use super::series::{KeyRange, Keys, Wanted};
 use super::{OpenSegment, TimeRange};
 use crate::memtable::Run;
 use crate::rows::{Block, Cut, Hiding, Layout, Piece, PieceStream};
+use crate::version::Tombstone;
 use crate::{Error, SeriesKey};
 
 /// Series that one call of a segment's reader is given at most.
@@ -175,13 +177,10 @@ impl Source {
             return Ok(None);
         }
         let stream: PieceStream = match &self.origin {
-            Origin::Run(run) => match wanted {
-                Wanted::Range(range) => run.stream(layout, range.places(run.series())),
-                Wanted::Keys(keys) => {
-                    let places = keys.iter().filter_map(|key| run.series().binary_search(key).ok());
-                    run.stream(layout, places.collect::<Vec<_>>().into_iter())
-                }
-            },
+            Origin::Run(run) => {
+                let rows = wanted.places(run.series()).into_iter().map(|at| (at, run.rows_of(at)));
+                run.pieces(Arc::new(run.project(layout)), rows.collect())
+            }
             Origin::Segment(segment) => Box::new(SegmentStream::open(
                 &segment.reader,
                 wanted,
@@ -190,6 +189,63 @@ impl Source {
             )?),
         };
         Ok(Some(Cut::new(stream, self.hiding.clone())))
+    }
+
+    /// As [`Source::open`], where the last rows are enough, and for the fields at these places of the layout the last
+    /// values: one row of each series, or all where the last one does not settle it.
+    pub(super) fn open_last(
+        &self,
+        wanted: &Wanted,
+        (layout, with_cleared): (&Layout, bool),
+        carrying: &[usize],
+        cuts: &mut Vec<Cut>,
+    ) -> Result<(), Error> {
+        if !wanted.overlaps(self.key_min(), self.key_max()) {
+            return Ok(());
+        }
+        let (run, file) = match &self.origin {
+            Origin::Run(run) => (Arc::clone(run), None),
+            Origin::Segment(segment) => {
+                let Some(tail) = segment.tails.of(segment, layout)? else {
+                    cuts.extend(self.open(wanted, layout, with_cleared)?);
+                    return Ok(());
+                };
+                (tail, Some(segment))
+            }
+        };
+        let block = Arc::new(run.project(layout));
+        let mut ready = Vec::new();
+        let mut unsettled = Vec::new();
+        for at in wanted.places(run.series()) {
+            let (key, rows) = (&run.series()[at], run.rows_of(at));
+            let last = rows.end - 1;
+            if self.settles(key, &block, last, carrying) {
+                ready.push((at, last..rows.end));
+            } else if file.is_some() {
+                unsettled.push(key.clone());
+            } else {
+                ready.push((at, rows));
+            }
+        }
+        cuts.push(Cut::new(run.pieces(block, ready), self.hiding.clone()));
+        if let (Some(segment), false) = (file, unsettled.is_empty()) {
+            let wanted = Wanted::Keys(Keys::new(unsettled));
+            let what = (layout, with_cleared);
+            let rows = SegmentStream::open(&segment.reader, &wanted, self.hiding.time, what)?;
+            cuts.push(Cut::new(Box::new(rows), self.hiding.clone()));
+        }
+        Ok(())
+    }
+
+    /// Whether no row of a series before its last one, which is this one of the block, can be asked for. Where the last
+    /// row is too early or expired, so are the others.
+    fn settles(&self, key: &SeriesKey, block: &Block, last: usize, carrying: &[usize]) -> bool {
+        let time = block.time[last];
+        let hides = |t: &Arc<Tombstone>| t.time.contains(time) && t.has_series(key);
+        let has = |place: &usize| block.fields[*place].as_ref().is_some_and(|a| a.is_valid(last));
+        time <= self.hiding.time.end
+            && !self.hiding.tombstones.iter().any(hides)
+            && carrying.iter().all(has)
     }
 }
 

@@ -35,6 +35,7 @@ fn request(columns: &[ColumnId]) -> ScanRequest {
         series: None,
         partitions: 1,
         limit: None,
+        last: None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use quorate_segment::SegmentReader;
 
+use super::Tails;
 use super::plan::{matching_series, plan};
 use super::{ScanRequest, SeriesFilter, TableScan, TimeRange};
 use crate::catalog::Table;
@@ -20,6 +21,8 @@ pub struct OpenSegment {
     pub reader: Arc<SegmentReader>,
     /// Keeps the file.
     pub pin: Arc<SegmentPin>,
+    /// Last rows of the node's segments.
+    pub(crate) tails: Arc<Tails>,
 }
 
 /// What one shard holds of a table, as of one applied index.

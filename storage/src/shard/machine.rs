@@ -32,7 +32,7 @@ use super::scrub::ScrubStatus;
 use super::state::{Effect, PendingFlush, ShardState};
 use crate::batch::RowBatch;
 use crate::manifest::{Manifest, ManifestStore, ShardRecord};
-use crate::scan::OpenSegment;
+use crate::scan::{OpenSegment, Tails};
 use crate::store::ShardId;
 use crate::version::{FileHash, LiveSegment, SegmentPin, SegmentPins, Version};
 use crate::{Error, LogPosition, blocking, with_causes};
@@ -93,6 +93,8 @@ pub(crate) struct ShardFiles {
     pub(crate) manifests: ManifestStore,
     /// Caches of the node.
     pub(crate) caches: Arc<SegmentCaches>,
+    /// Last rows of the node's segments.
+    pub(crate) tails: Arc<Tails>,
     /// Who holds which segment.
     pub(crate) pins: Arc<SegmentPins>,
     /// For simulators only.
@@ -620,7 +622,8 @@ pub(crate) fn open_segment(
         Arc::clone(&segment.meta),
         Arc::clone(&files.caches),
     )?;
-    Ok(Arc::new(OpenSegment { live: segment.clone(), reader, pin }))
+    let tails = Arc::clone(&files.tails);
+    Ok(Arc::new(OpenSegment { live: segment.clone(), reader, pin, tails }))
 }
 
 #[async_trait::async_trait]

@@ -21,10 +21,14 @@ use super::starting::{Starting, blocking};
 use super::{StoreOptions, placement, timing};
 use crate::Error;
 use crate::cluster::{DataDir, Place, Use, join};
+use crate::scan::Tails;
 use crate::shard::{Budget, MemtableLimits, Shard};
 
 /// How long background work may take to stop.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Part of the caches' memory that last rows of series may take.
+const TAILS_SHARE: u64 = 4;
 
 /// Takes the directory, finds the node's place, and reads the log.
 async fn prepare(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<Arc<Starting>, Error> {
@@ -39,7 +43,8 @@ async fn prepare(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<Arc<Start
         full,
     };
     let starting = Arc::new(Starting {
-        caches: SegmentCaches::new(options.cache_bytes),
+        caches: SegmentCaches::new(options.cache_bytes - options.cache_bytes / TAILS_SHARE),
+        tails: Tails::new(options.cache_bytes / TAILS_SHARE),
         transport: transport.unwrap_or_else(|| MemoryTransport::default().shared()),
         place,
         tasks: TaskTracker::new(),

@@ -24,6 +24,7 @@ use crate::cluster::{
     DataDir, KnownIds, MetaCommand, MetaMachine, PeerRequest, Peers, Place, Replica,
 };
 use crate::manifest::ManifestStore;
+use crate::scan::Tails;
 use crate::shard::{
     Fetcher, FlushLimits, JobSlots, MemtableLimits, Remedy, Shard, ShardFiles, ShardMachine,
     damaged_segments, group_of, needs_repair, recover, run_compactions, run_flushes,
@@ -61,6 +62,7 @@ pub(super) struct Starting {
     /// Its place in a cluster.
     pub(super) place: Option<Place>,
     pub(super) caches: Arc<SegmentCaches>,
+    pub(super) tails: Arc<Tails>,
     pub(super) limits: MemtableLimits,
     pub(super) tasks: TaskTracker,
     pub(super) failure: watch::Sender<Option<String>>,
@@ -529,6 +531,7 @@ impl Starting {
             faults: self.options.faults.clone(),
             manifests: ManifestStore::open(Arc::clone(&disk), &self.dir.manifests(id))?,
             caches: Arc::clone(&self.caches),
+            tails: Arc::clone(&self.tails),
             pins: SegmentPins::new(),
             disk,
             segments,

@@ -295,6 +295,7 @@ async fn a_damaged_block_within_a_segment_is_given_up_by_repair() {
         series: None,
         partitions: 1,
         limit: None,
+        last: None,
     };
     let scan = view.scan(request).unwrap();
     let batches = scan.partitions.iter().flat_map(|p| p.open().unwrap());

@@ -108,6 +108,7 @@ pub(crate) fn rows(view: &TableView) -> Result<Rows, Error> {
         series: None,
         partitions: 2,
         limit: None,
+        last: None,
     })?;
     let mut found = Rows::new();
     for partition in &scan.partitions {
