@@ -25,6 +25,7 @@ use planner::TimeSeriesPlanner;
 
 /// Puts syntax that DataFusion's planner does not know into words that it does.
 pub fn rewrite(statement: &mut Statement) -> Result<()> {
+    statistics::refuse_without_over(statement)?;
     asof::rewrite(statement)
 }
 

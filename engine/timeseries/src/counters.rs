@@ -1,9 +1,0 @@
-//! Counters: `rate`, `increase`, `delta` and their kind.
-
-use datafusion::error::Result;
-use datafusion::execution::SessionState;
-
-/// Adds them to a state.
-pub(crate) fn install(_state: &mut SessionState) -> Result<()> {
-    Ok(())
-}
