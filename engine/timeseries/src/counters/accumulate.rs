@@ -99,9 +99,9 @@ fn first_groups(emit_to: EmitTo) -> Option<usize> {
 
 fn answers_array(measure: Measure, answers: impl Iterator<Item = Option<f64>>) -> ArrayRef {
     if measure.data_type() == DataType::Int64 {
-        Arc::new(Int64Array::from_iter(answers.map(|answer| answer.map(count))))
+        Arc::new(answers.map(|answer| answer.map(count)).collect::<Int64Array>())
     } else {
-        Arc::new(Float64Array::from_iter(answers))
+        Arc::new(answers.collect::<Float64Array>())
     }
 }
 

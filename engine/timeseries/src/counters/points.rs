@@ -45,9 +45,9 @@ pub(crate) fn points_of<'a, N: Number>(
 }
 
 /// The points of states, each with the row of the state.
-pub(crate) fn points_of_states<'a, N: Number>(
-    states: &'a [ArrayRef],
-) -> Result<impl Iterator<Item = (usize, Point<N>)> + 'a> {
+pub(crate) fn points_of_states<N: Number>(
+    states: &[ArrayRef],
+) -> Result<impl Iterator<Item = (usize, Point<N>)>> {
     let [times, values] = states else {
         return exec_err!("a state of points has two columns, not {}", states.len());
     };
