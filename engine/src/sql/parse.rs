@@ -51,6 +51,8 @@ pub(crate) fn parse(sql: &str) -> Result<Parsed, Error> {
         .tokenize_with_location()
         .map_err(|e| syntax(e.message, e.location.line, e.location.column))?;
     let (tokens, parameters) = number_parameters(tokens)?;
+    let end = end_of(&tokens);
+    let tokens = quorate_timeseries::rewrite_tokens(tokens).map_err(|e| parser_error(&e, end))?;
     if let Some(statement) = own_statement(&tokens) {
         return Ok(Parsed { statement, parameters });
     }

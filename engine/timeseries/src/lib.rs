@@ -1,10 +1,10 @@
 //! Time-series SQL for DataFusion: functions and operators that know rows, and nothing of stores.
 //!
-//! The engine calls [`rewrite`] on every statement that it has parsed, and [`install`] once on the state that all
-//! statements start from. A plain DataFusion session with both has the same SQL, which is how this crate is tested.
+//! The engine calls [`rewrite_tokens`] on every statement before it parses it and [`rewrite`] afterwards, and [`install`]
+//! once on the state that all statements start from. A plain DataFusion session with both has the same SQL, which is how this crate is tested.
 //!
 //! ```text
-//! statement → rewrite → DataFusion's planner → analyzer rules → optimizer → extension planners → operators
+//! tokens → rewrite → statement → DataFusion's planner → analyzer rules → optimizer → extension planners → operators
 //! ```
 
 mod asof;
@@ -20,13 +20,20 @@ use std::sync::Arc;
 use datafusion::error::Result;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::sql::sqlparser::ast::Statement;
+use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
 use planner::TimeSeriesPlanner;
 
+/// Puts syntax that the parser does not know into words that it does, before anything is parsed.
+///
+/// Errors are those of a parser, and end with the place: ` at Line: 1, Column: 15`.
+pub fn rewrite_tokens(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> {
+    asof::rewrite_tokens(tokens)
+}
+
 /// Puts syntax that DataFusion's planner does not know into words that it does.
 pub fn rewrite(statement: &mut Statement) -> Result<()> {
-    statistics::refuse_without_over(statement)?;
-    asof::rewrite(statement)
+    statistics::refuse_without_over(statement)
 }
 
 /// A state with the functions, rules and operators of this crate.

@@ -10,12 +10,14 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
+use crate::asof::AsOfPlanner;
+
 /// Plans what DataFusion plans, and the nodes of this crate.
 #[derive(Debug)]
 pub(crate) struct TimeSeriesPlanner;
 
 fn planners() -> Vec<Arc<dyn ExtensionPlanner + Send + Sync>> {
-    Vec::new()
+    vec![Arc::new(AsOfPlanner)]
 }
 
 #[async_trait]

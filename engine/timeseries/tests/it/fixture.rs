@@ -1,10 +1,12 @@
 //! A DataFusion session with everything of the crate, and answers as text.
 
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
-use datafusion::sql::parser::Statement;
+use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::Tokenizer;
 
 /// A session in UTC, two partitions wide.
 pub(crate) fn session() -> SessionContext {
@@ -19,8 +21,7 @@ pub(crate) fn session() -> SessionContext {
 /// Runs one statement: a line of column names, then one line a row, values parted by blanks.
 pub(crate) async fn run(session: &SessionContext, sql: &str) -> Result<Vec<String>> {
     let state = session.state();
-    let dialect = state.config().options().sql_parser.dialect;
-    let mut statement = state.sql_to_statement(sql, &dialect)?;
+    let mut statement = parsed(sql)?;
     if let Statement::Statement(inner) = &mut statement {
         quorate_timeseries::rewrite(inner)?;
     }
@@ -39,6 +40,16 @@ pub(crate) async fn run(session: &SessionContext, sql: &str) -> Result<Vec<Strin
         }
     }
     Ok(lines)
+}
+
+/// Parses one statement, as the engine does.
+fn parsed(sql: &str) -> Result<Statement> {
+    let dialect = GenericDialect {};
+    let tokens = Tokenizer::new(&dialect, sql).tokenize_with_location();
+    let tokens = tokens.map_err(|e| DataFusionError::External(Box::new(e)))?;
+    let tokens = quorate_timeseries::rewrite_tokens(tokens)?;
+    let mut parser = DFParserBuilder::new(tokens).with_dialect(&dialect).build()?;
+    parser.parse_statement()
 }
 
 /// Asserts what a query answers in a fresh session.

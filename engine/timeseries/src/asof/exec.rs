@@ -1,0 +1,380 @@
+//! [`AsOfJoinExec`]: the physical operator, a merge of two sorted inputs.
+//!
+//! Both inputs come sorted by keys and time. In which order the keys are sorted does not matter, so that order is asked
+//! for which most inputs have already. Memory: of each side the batch at hand, the batch of the last partner, and at most
+//! a few right batches that the answer for one left batch refers to.
+//!
+//! Inputs that are sorted already are merged into one partition, which holds one batch of each of theirs; to part them by
+//! keys without losing the order could keep back whole series. Inputs that must be sorted anyway are parted by keys.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::arrow::compute::SortOptions;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::row::{RowConverter, SortField};
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{ColumnStatistics, JoinType, Statistics, internal_err};
+use datafusion::error::Result;
+use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::equivalence::join_equivalence_properties;
+use datafusion::physical_expr::{
+    Distribution, LexOrdering, OrderingRequirements, Partitioning, PhysicalExpr, PhysicalSortExpr,
+};
+use datafusion::physical_plan::coop::make_cooperative;
+use datafusion::physical_plan::execution_plan::{EmissionType, ExecutionPlanProperties};
+use datafusion::physical_plan::joins::utils::build_join_schema;
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, InputDistributionRequirements, PlanProperties,
+    ReplaceChildrenOptions, apply_expression_roots,
+};
+use futures::stream;
+
+use super::comparison::{Comparison, Kind};
+use super::cursor::Cursor;
+use super::gather::Gather;
+use super::sorted::Sorter;
+use super::stream::{AsOfStream, Side};
+use super::tolerance::Tolerance;
+
+type Expr = Arc<dyn PhysicalExpr>;
+
+/// What is joined: as [`super::node::AsOfJoin`] says, over columns by position.
+#[derive(Clone, Debug)]
+pub(super) struct Matched {
+    pub(super) on: Vec<(Expr, Expr)>,
+    pub(super) left: Expr,
+    pub(super) comparison: Comparison,
+    pub(super) right: Expr,
+    pub(super) tolerance: Option<Tolerance>,
+    pub(super) kind: Kind,
+}
+
+/// The order that both inputs come in.
+#[derive(Clone, Debug)]
+struct Order {
+    /// Positions in [`Matched::on`], and how each is sorted.
+    keys: Vec<(usize, SortOptions)>,
+    time: SortOptions,
+}
+
+/// Joins each left row with the nearest right row.
+#[derive(Debug)]
+pub(super) struct AsOfJoinExec {
+    left: Arc<dyn ExecutionPlan>,
+    right: Arc<dyn ExecutionPlan>,
+    matched: Matched,
+    order: Order,
+    /// Whether inputs are parted by keys.
+    parted: bool,
+    schema: SchemaRef,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+const ASCENDING: SortOptions = SortOptions { descending: false, nulls_first: true };
+
+impl Order {
+    /// The order that the inputs have, or come nearest to.
+    fn of(left: &dyn ExecutionPlan, right: &dyn ExecutionPlan, matched: &Matched) -> Result<Self> {
+        let keys = (0..matched.on.len()).map(|key| (key, ASCENDING)).collect();
+        let mut best = Self { keys, time: ASCENDING };
+        let mut most = best.kept(left, right, matched)?;
+        for (input, is_left) in [(left, true), (right, false)] {
+            let known = input.equivalence_properties().output_ordering();
+            let Some(order) = known.and_then(|known| Self::like(&known, is_left, matched)) else {
+                continue;
+            };
+            let kept = order.kept(left, right, matched)?;
+            if kept > most {
+                (best, most) = (order, kept);
+            }
+        }
+        Ok(best)
+    }
+
+    /// Sorted as an input is, as far as it is sorted by keys.
+    fn like(known: &LexOrdering, is_left: bool, matched: &Matched) -> Option<Self> {
+        let (times, side): (&Expr, Vec<&Expr>) = if is_left {
+            (&matched.left, matched.on.iter().map(|(l, _)| l).collect())
+        } else {
+            (&matched.right, matched.on.iter().map(|(_, r)| r).collect())
+        };
+        let mut keys: Vec<(usize, SortOptions)> = Vec::new();
+        let mut time = ASCENDING;
+        for sorted in known.iter() {
+            let free = |key: &usize| keys.iter().all(|(taken, _)| taken != key);
+            match (0..side.len()).filter(free).find(|key| side[*key].eq(&sorted.expr)) {
+                Some(key) => keys.push((key, sorted.options)),
+                None => {
+                    if sorted.expr.eq(times) && !sorted.options.descending {
+                        time = sorted.options;
+                    }
+                    break;
+                }
+            }
+        }
+        let rest: Vec<usize> =
+            (0..side.len()).filter(|key| keys.iter().all(|(taken, _)| taken != key)).collect();
+        keys.extend(rest.into_iter().map(|key| (key, ASCENDING)));
+        Some(Self { keys, time })
+    }
+
+    /// How many of the inputs come so.
+    fn kept(
+        &self,
+        left: &dyn ExecutionPlan,
+        right: &dyn ExecutionPlan,
+        matched: &Matched,
+    ) -> Result<usize> {
+        let (of_left, of_right) = self.sorts(matched);
+        let left = left.equivalence_properties().ordering_satisfy(of_left)?;
+        let right = right.equivalence_properties().ordering_satisfy(of_right)?;
+        Ok(usize::from(left) + usize::from(right))
+    }
+
+    fn sorts(&self, matched: &Matched) -> (Vec<PhysicalSortExpr>, Vec<PhysicalSortExpr>) {
+        let sort = |expr: &Expr, options| PhysicalSortExpr::new(Arc::clone(expr), options);
+        let keys = self.keys.iter().map(|(key, options)| (&matched.on[*key], *options));
+        let (mut left, mut right): (Vec<_>, Vec<_>) =
+            keys.map(|((l, r), options)| (sort(l, options), sort(r, options))).unzip();
+        left.push(sort(&matched.left, self.time));
+        right.push(sort(&matched.right, self.time));
+        (left, right)
+    }
+}
+
+impl AsOfJoinExec {
+    /// The operator over inputs as they are before orders and partitions are seen to.
+    pub(super) fn plan(
+        left: Arc<dyn ExecutionPlan>,
+        right: Arc<dyn ExecutionPlan>,
+        matched: Matched,
+    ) -> Result<Self> {
+        let order = Order::of(left.as_ref(), right.as_ref(), &matched)?;
+        let sorted = order.kept(left.as_ref(), right.as_ref(), &matched)? == 2;
+        let parted = !sorted && !matched.on.is_empty();
+        Self::try_new((left, right), matched, order, parted)
+    }
+
+    fn try_new(
+        (left, right): (Arc<dyn ExecutionPlan>, Arc<dyn ExecutionPlan>),
+        matched: Matched,
+        order: Order,
+        parted: bool,
+    ) -> Result<Self> {
+        let of = match matched.kind {
+            Kind::Left => JoinType::Left,
+            Kind::Inner => JoinType::Inner,
+        };
+        let (schema, _) = build_join_schema(&left.schema(), &right.schema(), &of);
+        let schema = Arc::new(schema);
+        let equivalences = join_equivalence_properties(
+            left.equivalence_properties().clone(),
+            right.equivalence_properties().clone(),
+            &of,
+            Arc::clone(&schema),
+            &[true, false],
+            None,
+            &matched.on,
+        )?;
+        // Left columns keep their places.
+        let partitioning = if parted {
+            left.output_partitioning().clone()
+        } else {
+            Partitioning::UnknownPartitioning(1)
+        };
+        let bounded = left.boundedness();
+        let properties =
+            PlanProperties::new(equivalences, partitioning, EmissionType::Incremental, bounded);
+        let (properties, metrics) = (Arc::new(properties), ExecutionPlanMetricsSet::new());
+        Ok(Self { left, right, matched, order, parted, schema, properties, metrics })
+    }
+
+    fn sorters(&self) -> Result<(Sorter, Sorter)> {
+        let schema = self.left.schema();
+        let mut fields = Vec::with_capacity(self.order.keys.len());
+        let (mut left, mut right) = (Vec::new(), Vec::new());
+        for (key, options) in &self.order.keys {
+            let (l, r) = &self.matched.on[*key];
+            fields.push(SortField::new_with_options(l.data_type(&schema)?, *options));
+            left.push(Arc::clone(l));
+            right.push(Arc::clone(r));
+        }
+        let converter = match fields.is_empty() {
+            true => None,
+            false => Some(Arc::new(RowConverter::new(fields)?)),
+        };
+        let (of_left, of_right) = (Arc::clone(&self.matched.left), Arc::clone(&self.matched.right));
+        Ok((
+            Sorter { keys: left, time: of_left, converter: converter.clone() },
+            Sorter { keys: right, time: of_right, converter },
+        ))
+    }
+}
+
+impl DisplayAs for AsOfJoinExec {
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Matched { on, left, comparison, right, tolerance, kind } = &self.matched;
+        let on: Vec<String> = on.iter().map(|(l, r)| format!("{l} = {r}")).collect();
+        match format {
+            DisplayFormatType::Default | DisplayFormatType::Verbose => {
+                write!(f, "AsOfJoinExec: type={kind}")?;
+                if !on.is_empty() {
+                    write!(f, ", on=[{}]", on.join(", "))?;
+                }
+                write!(f, ", match={left} {comparison} {right}")?;
+                tolerance.as_ref().map_or(Ok(()), |t| write!(f, ", tolerance={t}"))
+            }
+            DisplayFormatType::TreeRender => {
+                writeln!(f, "type={kind}")?;
+                if !on.is_empty() {
+                    writeln!(f, "on={}", on.join(", "))?;
+                }
+                writeln!(f, "match={left} {comparison} {right}")?;
+                tolerance.as_ref().map_or(Ok(()), |t| writeln!(f, "tolerance={t}"))
+            }
+        }
+    }
+}
+
+impl ExecutionPlan for AsOfJoinExec {
+    fn name(&self) -> &'static str {
+        "AsOfJoinExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.left, &self.right]
+    }
+
+    fn required_input_distribution(&self) -> Vec<Distribution> {
+        self.input_distribution_requirements().into_per_child()
+    }
+
+    fn input_distribution_requirements(&self) -> InputDistributionRequirements {
+        if !self.parted {
+            let single = vec![Distribution::SinglePartition, Distribution::SinglePartition];
+            return InputDistributionRequirements::new(single);
+        }
+        let (left, right) = self.matched.on.iter().cloned().unzip();
+        InputDistributionRequirements::co_partitioned(vec![
+            Distribution::KeyPartitioned(left),
+            Distribution::KeyPartitioned(right),
+        ])
+    }
+
+    fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
+        let (left, right) = self.order.sorts(&self.matched);
+        [left, right].map(|sorts| LexOrdering::new(sorts).map(OrderingRequirements::from)).into()
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true, false]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![self.parted, self.parted]
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        let keys = self.matched.on.iter().flat_map(|(left, right)| [left, right]);
+        apply_expression_roots(keys.chain([&self.matched.left, &self.matched.right]), f)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let Ok([left, right]) = <[_; 2]>::try_from(children) else {
+            return internal_err!("AsOfJoinExec has two children");
+        };
+        let (matched, order) = (self.matched.clone(), self.order.clone());
+        Ok(Arc::new(Self::try_new((left, right), matched, order, self.parted)?))
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        use datafusion::physical_plan::ChildrenPropertiesMode::Recompute;
+        self.replace_children(children, ReplaceChildrenOptions::new(Recompute))
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let partitions = self.left.output_partitioning().partition_count();
+        if partitions != self.right.output_partitioning().partition_count() {
+            return internal_err!("the inputs of an as-of join have unlike partitions");
+        }
+        let (left, right) = self.sorters()?;
+        let schema = self.right.schema();
+        let types = schema.fields().iter().map(|field| field.data_type());
+        let name = format!("AsOfJoinExec[{partition}]");
+        let merge = AsOfStream {
+            left: Side {
+                stream: self.left.execute(partition, Arc::clone(&context))?,
+                sorter: left,
+                batches: 0,
+            },
+            right: Side {
+                stream: self.right.execute(partition, Arc::clone(&context))?,
+                sorter: right,
+                batches: 0,
+            },
+            cursor: Cursor::new(self.matched.comparison),
+            gather: Gather::new(self.matched.kind, Arc::clone(&self.schema), types),
+            distance: self.matched.tolerance.as_ref().map(|t| t.distance),
+            reservation: MemoryConsumer::new(name).register(context.memory_pool()),
+            metrics: BaselineMetrics::new(&self.metrics, partition),
+        };
+        let batches = stream::try_unfold(merge, |mut merge| async move {
+            Ok(merge.next().await?.map(|batch| (batch, merge)))
+        });
+        let stream = RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches);
+        Ok(make_cooperative(Box::pin(stream)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
+        vec![ChildStats::At(partition), ChildStats::Skip]
+    }
+
+    fn statistics_from_inputs(
+        &self,
+        inputs: &[Arc<Statistics>],
+        _args: &StatisticsArgs,
+    ) -> Result<Arc<Statistics>> {
+        // Every left row is in the answer of a left join once, and in that of an inner one at most once.
+        let Some(left) = inputs.first() else {
+            return internal_err!("AsOfJoinExec has two children");
+        };
+        let mut statistics = match self.matched.kind {
+            Kind::Left => left.as_ref().clone(),
+            Kind::Inner => left.as_ref().clone().to_inexact(),
+        };
+        statistics.total_byte_size = Precision::Absent;
+        statistics
+            .column_statistics
+            .resize_with(self.schema.fields().len(), ColumnStatistics::new_unknown);
+        Ok(Arc::new(statistics))
+    }
+}

@@ -1,0 +1,43 @@
+//! As-of joins: to every row of the left table the nearest row of the right one, by time.
+//!
+//! ```text
+//! tokens → ordinary join with a mark in its ON → AsOfJoin (logical) → AsOfJoinExec (a merge of two sorted streams)
+//!          syntax.rs, mark.rs                    rule.rs, node.rs     planner.rs, exec.rs, stream.rs
+//! ```
+//!
+//! The parser and the planner of names see a `LEFT` or `INNER JOIN`, so that aliases, `USING`, `SELECT *`, views and
+//! chains of joins mean what they mean elsewhere. The mark becomes the operator before anything is optimized.
+
+mod comparison;
+mod cursor;
+mod exec;
+mod gather;
+mod mark;
+mod node;
+mod planner;
+mod pushdown;
+mod rule;
+mod sorted;
+mod stream;
+mod syntax;
+mod tolerance;
+
+use std::sync::Arc;
+
+use datafusion::error::Result;
+use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
+
+pub(crate) use planner::AsOfPlanner;
+pub(crate) use syntax::rewrite_tokens;
+
+/// Adds them to a state.
+pub(crate) fn install(state: &mut SessionState) -> Result<()> {
+    for function in mark::functions() {
+        state.register_udf(Arc::new(function))?;
+    }
+    state.add_analyzer_rule(Arc::new(rule::AsOfRule));
+    *state = SessionStateBuilder::new_from_existing(state.clone())
+        .with_optimizer_rule(Arc::new(pushdown::PushFilterIntoAsOf))
+        .build();
+    Ok(())
+}

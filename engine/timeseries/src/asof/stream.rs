@@ -1,0 +1,113 @@
+//! [`AsOfStream`]: merges one partition of both sides.
+
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::error::Result;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::physical_plan::metrics::BaselineMetrics;
+use futures::StreamExt;
+
+use super::cursor::{Cursor, Search};
+use super::gather::Gather;
+use super::sorted::{Sorted, Sorter};
+
+/// One side.
+pub(super) struct Side {
+    pub(super) stream: SendableRecordBatchStream,
+    pub(super) sorter: Sorter,
+    /// Batches that were read.
+    pub(super) batches: usize,
+}
+
+impl Side {
+    /// The next batch with rows.
+    async fn next(&mut self, metrics: &BaselineMetrics) -> Result<Option<Sorted>> {
+        while let Some(batch) = self.stream.next().await.transpose()? {
+            if batch.num_rows() > 0 {
+                let _timer = metrics.elapsed_compute().timer();
+                self.batches += 1;
+                return self.sorter.sorted(self.batches, batch).map(Some);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A merge under way.
+pub(super) struct AsOfStream {
+    pub(super) left: Side,
+    pub(super) right: Side,
+    pub(super) cursor: Cursor,
+    pub(super) gather: Gather,
+    /// How far partners may be, in units of time.
+    pub(super) distance: Option<u64>,
+    pub(super) reservation: MemoryReservation,
+    pub(super) metrics: BaselineMetrics,
+}
+
+/// The left row that is next, and the run that it is in.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    run: usize,
+    row: usize,
+    /// Whether the cursor knows the key of the run.
+    begun: bool,
+}
+
+impl AsOfStream {
+    /// The next batch of the answer.
+    pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        while let Some(left) = self.left.next(&self.metrics).await? {
+            self.reserve(&left)?;
+            let mut place = Place::default();
+            while !self.work(&left, &mut place)? {
+                match self.right.next(&self.metrics).await? {
+                    Some(batch) => self.cursor.feed(batch),
+                    None => self.cursor.end(),
+                }
+                self.reserve(&left)?;
+            }
+            let timer = self.metrics.elapsed_compute().timer();
+            let answer = self.gather.finish(&left.batch)?;
+            timer.done();
+            if let Some(answer) = answer {
+                self.metrics.record_output(answer.num_rows());
+                return Ok(Some(answer));
+            }
+        }
+        self.reservation.free();
+        Ok(None)
+    }
+
+    /// Goes on until the left batch is done, or until a right batch is wanted.
+    fn work(&mut self, left: &Sorted, place: &mut Place) -> Result<bool> {
+        let _timer = self.metrics.elapsed_compute().timer();
+        while let Some(run) = left.runs.get(place.run) {
+            if !place.begun && !run.null {
+                self.cursor.begin(left.key(place.run));
+            }
+            place.begun = true;
+            while place.row < run.end {
+                let time = if run.null { None } else { left.time(place.row) };
+                let partner = match time {
+                    None => None,
+                    Some(time) => match self.cursor.search(time)? {
+                        Search::Hungry => return Ok(false),
+                        Search::Done => self.cursor.held(time).filter(|held| {
+                            self.distance.is_none_or(|most| time.abs_diff(held.time) <= most)
+                        }),
+                    },
+                };
+                self.gather.push(place.row, partner)?;
+                place.row += 1;
+            }
+            *place = Place { run: place.run + 1, row: run.end, begun: false };
+        }
+        Ok(true)
+    }
+
+    fn reserve(&self, left: &Sorted) -> Result<()> {
+        let bytes = left.bytes() + self.cursor.bytes() + self.gather.bytes();
+        self.reservation.try_resize(bytes)
+    }
+}
