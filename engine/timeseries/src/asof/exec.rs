@@ -344,7 +344,8 @@ impl ExecutionPlan for AsOfJoinExec {
             metrics: BaselineMetrics::new(&self.metrics, partition),
         };
         let batches = stream::try_unfold(merge, |mut merge| async move {
-            Ok(merge.next().await?.map(|batch| (batch, merge)))
+            let next = merge.next().await;
+            next.map(|batch| batch.map(|batch| (batch, merge)))
         });
         let stream = RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches);
         Ok(make_cooperative(Box::pin(stream)))

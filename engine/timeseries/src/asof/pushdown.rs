@@ -164,9 +164,7 @@ fn time_bound(join: &AsOfJoin, condition: &Expr) -> Result<Option<Expr>> {
         let Some(tolerance) = &matching.tolerance else { return Ok(None) };
         let times = matching.right.get_type(join.right.schema())?;
         let Some(distance) = interval_of(&times, tolerance.distance) else { return Ok(None) };
-        let (Expr::Literal(bound, _), false) = (bound.as_ref(), times.is_integer()) else {
-            return Ok(None);
-        };
+        let Expr::Literal(bound, _) = bound.as_ref() else { return Ok(None) };
         let back = matching.comparison.looks_back();
         // A bound at the end of the range of times leaves nothing to be said.
         let moved = if back { bound.sub_checked(&distance) } else { bound.add_checked(&distance) };

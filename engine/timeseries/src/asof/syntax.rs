@@ -18,7 +18,7 @@ use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan, Word};
 use super::mark::{MATCH, ON, TOLERANCE, USING};
 
 /// Words after which an `ON` and what belongs to it are over.
-const ENDS: [&str; 24] = [
+const ENDS: &[&str] = &[
     "JOIN",
     "LEFT",
     "RIGHT",
@@ -46,14 +46,14 @@ const ENDS: [&str; 24] = [
 ];
 
 /// Words that no operand ends with, so that a name follows.
-const BEFORE_NAMES: [&str; 27] = [
+const BEFORE_NAMES: &[&str] = &[
     "FROM", "JOIN", "AS", "AND", "OR", "NOT", "ON", "WHERE", "LATERAL", "ONLY", "IN", "LIKE",
     "ILIKE", "BETWEEN", "IS", "CASE", "WHEN", "THEN", "ELSE", "SELECT", "BY", "TO", "USING",
     "INTO", "UPDATE", "TABLE", "DISTINCT",
 ];
 
 /// Words that may follow the value of an `INTERVAL`.
-const UNITS: [&str; 16] = [
+const UNITS: &[&str] = &[
     "NANOSECOND",
     "NANOSECONDS",
     "MICROSECOND",

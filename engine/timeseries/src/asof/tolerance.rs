@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use datafusion::arrow::datatypes::IntervalMonthDayNanoType;
-use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNanoType, TimeUnit};
 use datafusion::common::{ScalarValue, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::Expr;
@@ -31,14 +30,14 @@ impl Tolerance {
     /// The tolerance that an expression says for times of a type.
     pub(super) fn of(expr: &Expr, times: &DataType, place: Place) -> Result<Self> {
         let value = literal(expr, place)?;
-        let (kind, distance) = match nanoseconds(&value) {
-            Some(nanoseconds) => {
+        let (kind, distance) = match length(&value) {
+            Some(Length { months, ns }) => {
                 let Some(unit) = unit_ns(times) else {
                     return plan_err!(
                         "{place}: TOLERANCE {value} is an interval, but numbers are compared: give a number"
                     );
                 };
-                ("interval", nanoseconds.map(|ns| ns.div_euclid(unit)))
+                ("interval", (months == 0).then(|| ns.div_euclid(unit)))
             }
             None => match whole(&value) {
                 Some(n) if times.is_integer() => ("number", Some(n)),
@@ -70,15 +69,20 @@ fn literal(expr: &Expr, place: Place) -> Result<ScalarValue> {
     }
 }
 
-/// Nanoseconds of an interval or duration, a day being 24 hours; the inner `None` if it has months.
-fn nanoseconds(value: &ScalarValue) -> Option<Option<i128>> {
+/// How long an interval is.
+struct Length {
+    months: i32,
+    /// Of its days, which have 24 hours, and of what is less.
+    ns: i128,
+}
+
+fn length(value: &ScalarValue) -> Option<Length> {
     let of = |months: i32, days: i32, ns: i128| {
-        Some((months == 0).then(|| i128::from(days) * DAY_NS + ns))
+        Some(Length { months, ns: i128::from(days) * DAY_NS + ns })
     };
     match value {
         ScalarValue::IntervalMonthDayNano(Some(i)) => {
-            let IntervalMonthDayNano { months, days, nanoseconds } = *i;
-            of(months, days, i128::from(nanoseconds))
+            of(i.months, i.days, i128::from(i.nanoseconds))
         }
         ScalarValue::IntervalDayTime(Some(i)) => {
             of(0, i.days, i128::from(i.milliseconds) * 1_000_000)
@@ -117,12 +121,10 @@ fn unit_ns(times: &DataType) -> Option<i128> {
     }
 }
 
-/// The interval of so many units of a type of time, to be taken from a bound.
+/// The interval of so many units of a type of time, to be taken from a bound; none for numbers.
 pub(super) fn interval_of(times: &DataType, distance: u64) -> Option<ScalarValue> {
-    if times.is_integer() {
-        return i64::try_from(distance).ok().map(|n| ScalarValue::Int64(Some(n)));
-    }
-    let ns = i64::try_from(unit_ns(times)? * i128::from(distance)).ok()?;
+    let ns = unit_ns(times)?.checked_mul(i128::from(distance))?;
+    let ns = i64::try_from(ns).ok()?;
     let interval = IntervalMonthDayNanoType::make_value(0, 0, ns);
     Some(ScalarValue::IntervalMonthDayNano(Some(interval)))
 }
