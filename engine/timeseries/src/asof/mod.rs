@@ -36,8 +36,12 @@ pub(crate) fn install(state: &mut SessionState) -> Result<()> {
         state.register_udf(Arc::new(function))?;
     }
     state.add_analyzer_rule(Arc::new(rule::AsOfRule));
-    *state = SessionStateBuilder::new_from_existing(state.clone())
-        .with_optimizer_rule(Arc::new(pushdown::PushFilterIntoAsOf))
-        .build();
+    // Behind the rule that brings filters down to the joins, before projections come between.
+    let mut rules = state.optimizers().to_vec();
+    let place = rules.iter().position(|rule| rule.name() == "push_down_filter");
+    let place = place.map_or(rules.len(), |place| place + 1);
+    rules.insert(place, Arc::new(pushdown::PushFilterIntoAsOf));
+    *state =
+        SessionStateBuilder::new_from_existing(state.clone()).with_optimizer_rules(rules).build();
     Ok(())
 }

@@ -104,7 +104,14 @@ impl Marked {
             other => return plan_err!("{place}: {other} is not supported"),
         };
         let sides = Sides { left: join.left.schema(), right: join.right.schema(), place };
-        let mut on = join.on.into_iter().map(|pair| sides.turned(pair)).collect();
+        let using_time = matches!(self.matching, Matching::Using);
+        let mut on: Vec<_> = join.on.into_iter().map(|pair| sides.turned(pair)).collect();
+        for (index, pair) in on.iter().enumerate() {
+            let is_time = using_time && index + 1 == on.len();
+            if kind == Kind::Left || is_time {
+                sides.answers_left(pair)?;
+            }
+        }
         let (left, comparison, right) = self.matched(&sides, &mut on)?;
         let (left, right) = sides.of_one_type((left, right))?;
         let times = left.get_type(sides.left)?;
@@ -250,6 +257,19 @@ impl Sides<'_> {
     /// A pair of `USING`, the left side's first.
     fn turned(&self, (one, other): (Expr, Expr)) -> (Expr, Expr) {
         if is_of(&one, self.left) { (one, other) } else { (other, one) }
+    }
+
+    /// `SELECT *` answers that column of a `USING` whose table's name sorts first. Where both may differ it has to be the
+    /// left one.
+    fn answers_left(&self, pair: &(Expr, Expr)) -> Result<()> {
+        match pair {
+            (Expr::Column(left), Expr::Column(right)) if right < left => plan_err!(
+                "{}: USING is not supported where the right table's name sorts before the left one's ({right} before \
+                 {left}): name the tables by aliases such as l and r, or write ON",
+                self.place
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// A pair that can be a key.

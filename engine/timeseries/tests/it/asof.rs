@@ -92,7 +92,8 @@ async fn rows_as_far_as_the_tolerance_match_and_rows_further_do_not() {
 
 #[tokio::test]
 async fn using_answers_the_left_columns_once() {
-    let sql = format!("{TABLES} SELECT * FROM trades ASOF JOIN quotes USING (sym, t) ORDER BY n");
+    let sql =
+        format!("{TABLES} SELECT * FROM trades l ASOF JOIN quotes r USING (sym, t) ORDER BY n");
     let want = [
         "sym t n p",
         "a 2026-01-01T00:00:01 1 10",
@@ -103,6 +104,20 @@ async fn using_answers_the_left_columns_once() {
     let join = "ASOF JOIN quotes r MATCH_CONDITION (l.t > r.t) USING (sym)";
     let sql = format!("{TABLES} SELECT sym, l.t, r.t FROM trades l {join} WHERE n = 2");
     check(&sql, &["sym t t", "a 2026-01-01T00:00:05 2026-01-01T00:00:04"]).await;
+}
+
+/// `SELECT *` would answer columns of the right table: DataFusion takes the table whose name sorts first.
+#[tokio::test]
+async fn using_is_refused_where_it_would_answer_right_columns() {
+    let join = "ASOF JOIN quotes AS k USING (sym, t)";
+    check_error(join, &["sorts before the left one's (k.t before l.t)"]).await;
+    let join = "ASOF LEFT JOIN quotes AS k USING (sym, t)";
+    check_error(join, &["sorts before the left one's (k.sym before l.sym)"]).await;
+    check_join(
+        "ASOF INNER JOIN quotes k MATCH_CONDITION (l.t > k.t) USING (sym)",
+        &["2 20", "3 40"],
+    )
+    .await;
 }
 
 #[tokio::test]

@@ -194,7 +194,7 @@ async fn physical(session: &SessionContext, sql: &str) -> String {
 #[tokio::test]
 async fn sorted_tables_are_merged_without_a_sort() {
     let rows = series();
-    let session = session([&rows, &rows], 3, 4, true);
+    let session = session([&rows, &rows], 2, 4, true);
     for on in ["l.host = r.host AND l.core = r.core", "l.core = r.core AND l.host = r.host"] {
         let sql = format!("SELECT l.v, r.v FROM l ASOF JOIN r ON {on} AND l.time > r.time");
         let plan = physical(&session, &sql).await;
