@@ -12,6 +12,7 @@ mod buckets;
 mod by_time;
 mod counters;
 mod gapfill;
+mod gaps;
 mod planner;
 mod statistics;
 
@@ -21,6 +22,8 @@ use datafusion::error::Result;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
+
+pub use gaps::{GapLimits, fixed_interval, gaps};
 
 use planner::TimeSeriesPlanner;
 

@@ -11,13 +11,14 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
 use crate::asof::AsOfPlanner;
+use crate::gapfill::GapFillPlanner;
 
 /// Plans what DataFusion plans, and the nodes of this crate.
 #[derive(Debug)]
 pub(crate) struct TimeSeriesPlanner;
 
 fn planners() -> Vec<Arc<dyn ExtensionPlanner + Send + Sync>> {
-    vec![Arc::new(AsOfPlanner)]
+    vec![Arc::new(AsOfPlanner), Arc::new(GapFillPlanner)]
 }
 
 #[async_trait]

@@ -4,5 +4,7 @@ mod asof;
 mod asof_model;
 mod counters;
 mod fixture;
+mod gapfill;
+mod gapfill_model;
 mod plain;
 mod statistics;
