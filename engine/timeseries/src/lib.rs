@@ -36,6 +36,7 @@ pub fn rewrite_tokens(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> 
 
 /// Puts syntax that DataFusion's planner does not know into words that it does.
 pub fn rewrite(statement: &mut Statement) -> Result<()> {
+    buckets::rewrite(statement);
     statistics::refuse_without_over(statement)
 }
 

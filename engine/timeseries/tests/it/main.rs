@@ -2,7 +2,12 @@
 
 mod asof;
 mod asof_model;
+mod buckets;
+mod buckets_model;
+mod by_time;
+mod by_time_model;
 mod counters;
+mod durations;
 mod fixture;
 mod gapfill;
 mod gapfill_model;
