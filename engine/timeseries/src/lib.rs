@@ -11,6 +11,7 @@ mod asof;
 mod buckets;
 mod by_time;
 mod counters;
+mod extremes;
 mod gapfill;
 mod gaps;
 mod planner;
@@ -48,6 +49,7 @@ pub fn install(state: SessionState) -> Result<SessionState> {
     buckets::install(&mut state)?;
     by_time::install(&mut state)?;
     counters::install(&mut state)?;
+    extremes::install(&mut state)?;
     statistics::install(&mut state)?;
     gapfill::install(&mut state)?;
     asof::install(&mut state)?;

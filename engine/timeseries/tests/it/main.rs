@@ -8,6 +8,7 @@ mod by_time;
 mod by_time_model;
 mod counters;
 mod durations;
+mod extremes;
 mod fixture;
 mod gapfill;
 mod gapfill_model;
