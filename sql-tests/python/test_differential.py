@@ -74,7 +74,7 @@ def test_the_model_keeps_the_newest_value_of_each_field():
 @pytest.mark.parametrize("left, right, what", [
     ([1.0], [1.0], None), ([0.0], [-0.0], "row 0"), ([from_bits(0x7ff8000000000001)], [float("nan")], "row 0"),
     ([1.0, 2.0], [2.0, 1.0], None), ([1.0, 1.0], [1.0, 2.0], "row 1"), ([1.0], [1.0, 1.0], "1 rows and 2"),
-    ([None], [0.0], "row 0"), ([1], [1.0], "columns")])
+    ([None, 1.0], [0.0, 1.0], "row 0"), ([1], [1.0], "columns")])
 def test_differences_are_seen_to_the_bit(left, right, what):
     shape = queries.Shape((False,), "multiset", ())
     found = compare.difference(pa.table({"c": left}), pa.table({"c": right}), shape, types=True)

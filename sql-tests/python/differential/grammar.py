@@ -163,7 +163,7 @@ AGGREGATES = [
       for name in ("selector_first", "selector_last", "selector_min", "selector_max")],
     *[F("close", f"{kind} ts", f"{name}({{0}}, {{1}})", None, ties=True, needs=name) for kind in NUMBERS
       for name in ("rate", "increase", "delta", "irate", "idelta", "deriv", "resets", "changes", "time_weighted_avg")],
-    F("list", "float", "histogram({0}, -500, 500, 10)", None, needs="histogram"),
+    F("list", "float", "histogram({0}, -500.0, 500.0, 10)", None, needs="histogram"),
     *[F(kind, kind, "mode({0})", None, needs="mode") for kind in ("int", "text", "float")],
     F("real", "float", "mad({0})", SAME, needs="mad"),
     F("list", "float ts", "lttb({1}, {0}, 5)", None, ties=True, needs="lttb"),

@@ -95,7 +95,7 @@ def known(store):
     names = {row["n"] for row in store.execute("SELECT DISTINCT routine_name AS n FROM information_schema.routines").to_pylist()}
     found = wanted & names
     with contextlib.suppress(Exception):
-        store.execute("SELECT 1 FROM (VALUES (1, 1)) AS l(k, t) ASOF JOIN (VALUES (1, 1)) AS r(k, t) "
+        store.execute("SELECT 1 FROM (VALUES (1, now())) AS l(k, t) ASOF JOIN (VALUES (1, now())) AS r(k, t) "
                       "MATCH_CONDITION (l.t >= r.t) ON l.k = r.k")
         found.add("asof")
     missing = REQUIRED - found
