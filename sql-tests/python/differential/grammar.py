@@ -90,7 +90,7 @@ SCALARS = [
     F("odd", "odd", "(-{0})", None), F("odd", "odd", "abs({0})", None), F("odd", "odd float", "coalesce({0}, {1})"),
     F("odd", "odd odd", "nanvl({0}, {1})", None), F("bool", "odd", "isnan({0})"), F("bool", "odd", "iszero({0})", None),
     F("odd", "odd odd", "greatest({0}, {1})", None), F("odd", "odd odd", "least({0}, {1})", None),
-    F("odd", "odd odd", "({0} + {1})", None), F("text", "odd", "concat(CAST({0} AS VARCHAR), '')", None),
+    F("close", "odd odd", "({0} + {1})", None), F("text", "odd", "concat(CAST({0} AS VARCHAR), '')", None),
     # Texts
     F("text", "tag", "coalesce({0}, '-')"), F("text", "tag text", "({0} || {1})"), F("text", "text", "substr({0}, 1, 2)"),
     F("text", "tag", "concat({0}, '/', {0})"), F("text", "text", "replace({0}, 'x', 'zz')"), F("text", "text", "reverse({0})"),

@@ -507,8 +507,11 @@ class Generator:
             exact = [function for function in AGGREGATES if function.result == "int" and self.usable(function) and not function.ties]
             found = self.apply(random.choice(exact), scope, 0)
             having = (fill("{0} > {1}", SAME, found, same(str(random.randint(0, 5)))),) if found is not None else ()
-        # A group of a grouping set may have the key of another one: its order is not total.
-        sets = random.choice(["ROLLUP", "CUBE"]) if len(set(groups)) == len(groups) > 1 and random.random() < 0.15 else ""
+        # A group of a grouping set may have the key of another one: its order is not total. DataFusion 55 takes rows that
+        # are sorted by a group and by time for sorted by time in all sets: no aggregate with an order there.
+        in_order = any("ORDER BY" in item.fragment.quorate for item in items)
+        several = len(set(groups)) == len(groups) > 1 and not in_order
+        sets = random.choice(["ROLLUP", "CUBE"]) if several and random.random() < 0.15 else ""
         return Select(tuple(items), source, where, having, grouped=True, ordinals=random.random() < 0.3, sets=sets)
 
     def distinct_on(self, source, scope, where):
@@ -550,7 +553,9 @@ class Generator:
         """An order and a limit; one that decides nothing is left to the outermost query."""
         random = self.random
         if select.distinct_on or random.random() < 0.5:
-            if not inner and not select.distinct_on and random.random() < 0.1:
+            # A limit of groups without aggregates fails over the first rows of a window in DataFusion 55.
+            only_groups = select.distinct or select.grouped and all(item.role == "group" for item in select.items)
+            if not inner and not only_groups and not select.distinct_on and random.random() < 0.1:
                 return dataclasses.replace(select, limit=f" LIMIT {random.randint(0, 20)}")
             return select
         candidates = [item for item in select.items if item.kind not in ("close", "list")]
