@@ -18,6 +18,7 @@ use quorate_storage::{Disk, Durations, Store, StoreOptions};
 use crate::exec::{QueryRegistry, QueryRuntime};
 use crate::memory::MemoryDatabases;
 use crate::prune::LastRowsRule;
+use crate::physical;
 use crate::{Error, ErrorKind, QueryId, Session, SessionOptions};
 
 /// Consumers of memory that an error of the memory limit names.
@@ -226,11 +227,14 @@ fn template(partitions: usize, env: Arc<RuntimeEnv>) -> Result<SessionState, Dat
     // Streams that come sorted by series and time are worth more than a shuffle.
     options.optimizer.prefer_existing_sort = true;
     options.execution.sort_pushdown_buffer_capacity = SORT_BUFFER_BYTES;
+    // DataFusion 55 plans `b IS NOT TRUE` as a column that may be null, and refuses to group by it otherwise.
+    options.execution.skip_physical_aggregate_schema_check = true;
     let state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(env)
         .with_default_features()
         .with_optimizer_rule(Arc::new(LastRowsRule))
+        .with_physical_optimizer_rules(physical::rules())
         .build();
     quorate_timeseries::install(state)
 }

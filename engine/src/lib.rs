@@ -12,6 +12,7 @@ mod exec;
 pub mod ingest;
 mod memory;
 mod outcome;
+mod physical;
 mod prune;
 mod scan;
 mod session;

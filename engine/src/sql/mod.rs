@@ -17,6 +17,7 @@ mod context;
 mod copy;
 mod create;
 mod delete;
+mod distinct;
 mod duration;
 mod insert;
 mod keyed;

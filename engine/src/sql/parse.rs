@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::cluster::{self, ClusterChange};
 use super::copy::{self, CopyStatement};
+use super::distinct;
 use super::prepared::Preparation;
 use crate::{Error, ErrorKind};
 
@@ -109,7 +110,10 @@ fn front_statements(tokens: Vec<TokenWithSpan>) -> Result<VecDeque<Statement>, D
 /// Puts time-series syntax into the planner's words.
 fn rewrite(statement: &mut Statement) -> Result<(), DataFusionError> {
     match statement {
-        Statement::Statement(inner) => quorate_timeseries::rewrite(inner),
+        Statement::Statement(inner) => {
+            distinct::rebind(inner.as_mut());
+            quorate_timeseries::rewrite(inner)
+        }
         Statement::Explain(explain) => rewrite(&mut explain.statement),
         Statement::CreateExternalTable(_) | Statement::CopyTo(_) | Statement::Reset(_) => Ok(()),
     }
@@ -125,7 +129,10 @@ fn copy_statement(tokens: &[TokenWithSpan]) -> Result<CopyStatement, Error> {
         parser.expect_token(&Token::EOF).map(|_| statement)
     });
     let error = match parsed {
-        Ok(statement) => return copy::of_sql(statement),
+        Ok(mut statement) => {
+            distinct::rebind(&mut statement);
+            return copy::of_sql(statement);
+        }
         Err(error) => DataFusionError::SQL(Box::new(error), None),
     };
     match front_statements(tokens.to_vec()).ok().and_then(|mut all| all.pop_front()) {

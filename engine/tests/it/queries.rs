@@ -188,3 +188,88 @@ async fn a_self_join_sees_one_state_of_the_table() {
     };
     tokio::join!(write, read);
 }
+
+#[tokio::test]
+async fn filters_over_outer_joins_keep_apart_columns_of_one_name() {
+    let db = Fixture::new().await;
+    for table in ["today", "before"] {
+        db.run(&format!(
+            "CREATE TABLE {table} (time TIMESTAMP NOT NULL, host STRING, n BIGINT, PRIMARY KEY (host, time))"
+        ))
+        .await;
+    }
+    db.run("INSERT INTO today VALUES (1, 'a', 1), (2, 'a', 2), (3, 'a', 3)").await;
+    db.run("INSERT INTO before VALUES (1, 'a', 9), (2, 'a', 2)").await;
+    let joins = ["before b RIGHT JOIN today t", "today t LEFT JOIN before b"];
+    for join in joins {
+        let from = format!("FROM {join} ON t.host = b.host AND t.time = b.time");
+        let sql = format!(
+            "SELECT t.n, b.n AS old {from} WHERE (t.n IS DISTINCT FROM b.n) AND t.n > 0 ORDER BY t.n"
+        );
+        db.check(&sql, &["1 9", "3 NULL"]).await;
+        let sql = format!("SELECT t.n {from} WHERE b.n = b.n AND t.n > 0 ORDER BY t.n");
+        db.check(&sql, &["1", "2"]).await;
+    }
+}
+
+#[tokio::test]
+async fn truth_tests_that_are_never_null_can_be_grouped_by() {
+    let db = Fixture::new().await.cpu().await;
+    db.check(
+        "SELECT DISTINCT (n > 10) IS NOT TRUE AS low FROM cpu ORDER BY low",
+        &["false", "true"],
+    )
+    .await;
+    let sql = "SELECT (n > 10) IS NOT TRUE AS low, count(*) FROM cpu GROUP BY low ORDER BY low";
+    db.check(sql, &["false 3", "true 2"]).await;
+}
+
+#[tokio::test]
+async fn groups_of_nan_can_be_limited() {
+    let db = Fixture::new().await;
+    db.run(
+        "CREATE TABLE g (time TIMESTAMP NOT NULL, host STRING, v DOUBLE, PRIMARY KEY (host, time))",
+    )
+    .await;
+    db.run(
+        "INSERT INTO g VALUES (1, 'a', 'NaN'), (2, 'a', 1), (3, 'b', 'NaN'), (4, 'b', 2), (5, 'c', 'NaN'), (6, 'd', 3)",
+    )
+    .await;
+    db.check("SELECT DISTINCT v FROM g ORDER BY v DESC LIMIT 1", &["NaN"]).await;
+    db.check("SELECT v FROM g GROUP BY v ORDER BY v DESC LIMIT 3", &["NaN", "3.0", "2.0"]).await;
+    let sql = "SELECT host, max(v) AS m FROM g GROUP BY host ORDER BY m, host LIMIT 2";
+    db.check(sql, &["d 3.0", "a NaN"]).await;
+    let sql = "SELECT max(v) AS m FROM g GROUP BY host ORDER BY m DESC LIMIT 1";
+    db.check(sql, &["NaN"]).await;
+}
+
+#[tokio::test]
+async fn distinct_from_takes_one_operand_and_no_more() {
+    let db = Fixture::new().await;
+    for (sql, want) in [
+        ("1 IS DISTINCT FROM 2 AND false", "false"),
+        ("false AND true IS DISTINCT FROM true OR true", "true"),
+        ("NOT true IS DISTINCT FROM false AND true", "false"),
+        ("NULL IS NOT DISTINCT FROM NULL AND 2 > 1 OR false", "true"),
+        ("true IS DISTINCT FROM (true AND false)", "true"),
+        (
+            "'a' IS DISTINCT FROM 'b' AND 1 IS DISTINCT FROM 1 OR 3 IS NOT DISTINCT FROM 3 AND true",
+            "true",
+        ),
+        ("CASE WHEN 1 IS DISTINCT FROM 1 OR true THEN 'yes' ELSE 'no' END", "yes"),
+        ("1 + 1 IS DISTINCT FROM 2 OR false", "false"),
+    ] {
+        db.check(&format!("SELECT {sql} AS v"), &[want]).await;
+    }
+}
+
+#[tokio::test]
+async fn groups_of_the_first_rows_of_a_window_can_be_limited() {
+    let db = Fixture::new().await.cpu().await;
+    let first = "SELECT n, row_number() OVER (PARTITION BY n ORDER BY time) AS r FROM cpu";
+    let sql =
+        format!("SELECT count(*) FROM (SELECT DISTINCT n FROM ({first}) WHERE r <= 1 LIMIT 3)");
+    db.check(&sql, &["3"]).await;
+    let sql = format!("SELECT n FROM ({first}) WHERE r <= 1 GROUP BY n LIMIT 9");
+    assert_eq!(db.rows(&sql).await.len(), 5);
+}
