@@ -68,7 +68,7 @@ def sort_key(row, close):
     """Exact columns first, so that near values are compared within equal rows."""
     def key(value):
         if isinstance(value, float):
-            return (2, "", value if value == value else math.inf)
+            return (2, "", value) if value == value else (3, "", 0)
         return (0, "", 0) if value is None else (1, type(value).__name__ + repr(value), 0)
     return ([key(value) for value, near in zip(row, close) if not near], [key(value) for value, near in zip(row, close) if near])
 
