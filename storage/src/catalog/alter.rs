@@ -85,6 +85,7 @@ impl Catalog {
         let table = self.table_mut(id);
         table.columns.remove(at);
         table.changed_at = index;
+        self.drop_column_note(id, column);
         Ok(CatalogReply::Changed { database, table: Some(id) })
     }
 }

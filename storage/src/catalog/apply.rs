@@ -65,6 +65,8 @@ impl Catalog {
             CatalogCommand::DropView { database, name, if_exists } => {
                 self.drop_view(&database, &name, if_exists)
             }
+            CatalogCommand::Annotate { target, changes } => self.annotate(&target, changes),
+            CatalogCommand::Label { table, series, labels } => self.label(table, &series, &labels),
         };
         match outcome {
             Ok(reply) => {
@@ -110,6 +112,7 @@ impl Catalog {
         }
         self.databases.remove(&database.id);
         self.views.retain(|(of, _), _| *of != database.id);
+        self.drop_notes();
         Ok(CatalogReply::Changed { database: Some(database.id), table: None })
     }
 
@@ -253,6 +256,7 @@ impl Catalog {
         self.dropped.insert(id);
         let entry = self.databases.get_mut(&found.id).expect("found by name above");
         Arc::make_mut(entry).tables.remove(name);
+        self.drop_notes();
         Ok(CatalogReply::Changed { database: Some(found.id), table: Some(id) })
     }
 

@@ -1,10 +1,12 @@
 //! What each command of the catalog does, and why it is refused.
 
-use quorate_segment::FieldType;
+use quorate_segment::{FieldType, SeriesKey};
 
 use super::*;
-use crate::catalog::ExistingView;
-use crate::catalog::limits::{COLUMNS_PER_TABLE_MAX, NAME_BYTES_MAX, TAGS_PER_TABLE_MAX};
+use crate::catalog::limits::{
+    COLUMNS_PER_TABLE_MAX, LABELLED_SERIES_MAX, NAME_BYTES_MAX, TAGS_PER_TABLE_MAX,
+};
+use crate::catalog::{ExistingView, NoteChange, NoteTarget, Notes};
 
 const DOUBLE: ColumnKind = ColumnKind::Field(FieldType::Float64);
 const INT: ColumnKind = ColumnKind::Field(FieldType::Int64);
@@ -302,4 +304,73 @@ fn views_share_names_with_tables_and_go_with_their_database() {
     let gone = CatalogCommand::DropDatabase { name: "main".to_owned(), if_exists: false };
     catalog.apply(15, gone);
     assert!(catalog.views.is_empty());
+}
+
+fn annotate(target: NoteTarget, changes: Vec<NoteChange>) -> CatalogCommand {
+    CatalogCommand::Annotate { target, changes }
+}
+
+fn comment(text: &str) -> NoteChange {
+    NoteChange::Comment(Some(text.to_owned()))
+}
+
+#[test]
+fn notes_follow_what_they_are_about() {
+    let mut catalog = with_main();
+    catalog.apply(2, create("cpu", &cpu()));
+    let table = Arc::clone(catalog.table("main", "cpu").unwrap());
+    let usage = table.column("usage").unwrap().id;
+    let of_column = NoteTarget::Column(table.id, usage);
+    let unit = NoteChange::Unit(Some("%".to_owned()));
+    catalog.apply(3, annotate(NoteTarget::Table(table.id), vec![comment("ours")]));
+    catalog.apply(4, annotate(of_column.clone(), vec![unit.clone(), comment("load")]));
+    let rename = TableChange::Rename("load".to_owned());
+    catalog.apply(5, CatalogCommand::AlterTable { table: table.id, change: rename });
+    let notes = catalog.notes.of_table(table.id).unwrap();
+    assert_eq!(notes.table.comment.as_deref(), Some("ours"));
+    assert_eq!(notes.columns[&usage].unit.as_deref(), Some("%"));
+    let again = catalog.apply(6, annotate(of_column.clone(), vec![unit]));
+    assert!(matches!(again, CatalogReply::Unchanged { .. }), "{again:?}");
+    assert_eq!(catalog.index, 5);
+    assert_eq!(catalog.tables[&table.id].changed_at, 5, "a note is no change of the table");
+
+    let drop = TableChange::DropColumn(usage);
+    catalog.apply(7, CatalogCommand::AlterTable { table: table.id, change: drop });
+    assert!(catalog.notes.of_table(table.id).unwrap().columns.is_empty());
+    rejection(catalog.apply(8, annotate(of_column, vec![comment("late")])));
+    catalog.apply(9, annotate(NoteTarget::Table(table.id), vec![NoteChange::Comment(None)]));
+    assert_eq!(catalog.notes, Notes::default(), "nothing is kept of a note that says nothing");
+
+    catalog.apply(10, annotate(NoteTarget::Table(table.id), vec![comment("ours")]));
+    let main = catalog.database("main").unwrap().id;
+    catalog.apply(11, annotate(NoteTarget::Database(main), vec![comment("all")]));
+    let name = "main".to_owned();
+    catalog.apply(12, CatalogCommand::DropDatabase { name, if_exists: false });
+    assert_eq!(catalog.notes, Notes::default());
+}
+
+#[test]
+fn labels_are_set_and_removed_by_series_within_limits() {
+    let mut catalog = with_main();
+    catalog.apply(2, create("cpu", &cpu()));
+    let table = catalog.table("main", "cpu").unwrap().id;
+    let key = |host: &str| SeriesKey::encode([Some(host)]);
+    let label = |series: Vec<SeriesKey>, name: &str, value: Option<String>| {
+        let labels = BTreeMap::from([(name.to_owned(), value)]);
+        CatalogCommand::Label { table, series, labels }
+    };
+    let site = || Some("berlin".to_owned());
+    catalog.apply(3, label(vec![key("a"), key("b")], "site", site()));
+    catalog.apply(4, label(vec![key("a")], "site", None));
+    let labels = &catalog.notes.of_table(table).unwrap().labels;
+    assert_eq!(labels.keys().collect::<Vec<_>>(), [&key("b")]);
+    assert_eq!(labels[&key("b")]["site"], "berlin");
+
+    let before = catalog.clone();
+    let long = rejection(catalog.apply(5, label(vec![key("a")], "site", Some("x".repeat(2_000)))));
+    assert!(long.to_string().contains("more than 1024"), "{long}");
+    let many = (0..=LABELLED_SERIES_MAX).map(|i| key(&i.to_string())).collect();
+    let many = rejection(catalog.apply(6, label(many, "site", site())));
+    assert!(many.to_string().contains("more than 10000"), "{many}");
+    assert_eq!(catalog, before, "a rejected command changes nothing");
 }

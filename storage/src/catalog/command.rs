@@ -1,9 +1,11 @@
 //! Commands of the metadata group that change the catalog, and their replies.
 
-use quorate_segment::{ColumnId, ColumnKind, TableId};
+use std::collections::BTreeMap;
+
+use quorate_segment::{ColumnId, ColumnKind, SeriesKey, TableId};
 use serde::{Deserialize, Serialize};
 
-use super::{DatabaseId, TableOptions};
+use super::{DatabaseId, NoteChange, NoteTarget, TableOptions};
 
 /// A column that a statement or a write asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +115,22 @@ pub enum CatalogCommand {
         name: String,
         /// Whether a missing one is fine.
         if_exists: bool,
+    },
+    /// Changes what is said of a database, view, table or column.
+    Annotate {
+        /// Of which.
+        target: NoteTarget,
+        /// How.
+        changes: Vec<NoteChange>,
+    },
+    /// Sets labels of series.
+    Label {
+        /// The table.
+        table: TableId,
+        /// Which of its series.
+        series: Vec<SeriesKey>,
+        /// Name to value; no value removes the label.
+        labels: BTreeMap<String, Option<String>>,
     },
 }
 

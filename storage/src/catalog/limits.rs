@@ -18,6 +18,14 @@ pub const TAGS_PER_TABLE_MAX: usize = 64;
 pub const VIEW_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a name.
 pub const NAME_BYTES_MAX: usize = 255;
+/// Bytes of a comment or description.
+pub const NOTE_BYTES_MAX: usize = 16 << 10;
+/// Bytes of a label's value.
+pub const LABEL_BYTES_MAX: usize = 1 << 10;
+/// Labels of a series.
+pub const LABELS_PER_SERIES_MAX: usize = 64;
+/// Series of a table that have labels.
+pub const LABELLED_SERIES_MAX: usize = 10_000;
 /// Tokens that the series of one time slice may spread over.
 pub const SPREAD_MAX: u32 = 1_024;
 /// Narrowest time slice: one second.

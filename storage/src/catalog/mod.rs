@@ -4,11 +4,13 @@ mod alter;
 mod apply;
 mod command;
 pub mod limits;
+mod notes;
 mod state;
 mod view;
 
 pub use command::{
     CatalogCommand, CatalogRejection, CatalogReply, ColumnDefinition, ExistingView, TableChange,
 };
-pub(crate) use state::CatalogWithoutViews;
+pub use notes::{Note, NoteChange, NoteTarget, Notes, TableNotes};
 pub use state::{Catalog, Column, Database, DatabaseId, Table, TableOptions, View};
+pub(crate) use state::{CatalogWithoutNotes, CatalogWithoutViews};

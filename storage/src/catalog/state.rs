@@ -6,6 +6,8 @@ use std::sync::Arc;
 use quorate_segment::{ColumnId, ColumnKind, RowSchema, TableId};
 use serde::{Deserialize, Serialize};
 
+use super::Notes;
+
 /// A database, never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DatabaseId(pub u64);
@@ -25,6 +27,8 @@ pub struct Catalog {
     pub id_next: u64,
     /// Views by database and name. They share their names with tables.
     pub views: BTreeMap<(DatabaseId, String), Arc<View>>,
+    /// What is said of all this.
+    pub notes: Notes,
 }
 
 /// A query under a name.
@@ -49,7 +53,26 @@ pub(crate) struct CatalogWithoutViews {
 impl From<CatalogWithoutViews> for Catalog {
     fn from(old: CatalogWithoutViews) -> Self {
         let CatalogWithoutViews { index, databases, tables, dropped, id_next } = old;
-        Self { index, databases, tables, dropped, id_next, views: BTreeMap::new() }
+        let views = BTreeMap::new();
+        Self { index, databases, tables, dropped, id_next, views, notes: Notes::default() }
+    }
+}
+
+/// [`Catalog`] as it was kept before there were notes.
+#[derive(Debug, Deserialize)]
+pub(crate) struct CatalogWithoutNotes {
+    index: u64,
+    databases: BTreeMap<DatabaseId, Arc<Database>>,
+    tables: BTreeMap<TableId, Arc<Table>>,
+    dropped: std::collections::BTreeSet<TableId>,
+    id_next: u64,
+    views: BTreeMap<(DatabaseId, String), Arc<View>>,
+}
+
+impl From<CatalogWithoutNotes> for Catalog {
+    fn from(old: CatalogWithoutNotes) -> Self {
+        let CatalogWithoutNotes { index, databases, tables, dropped, id_next, views } = old;
+        Self { index, databases, tables, dropped, id_next, views, notes: Notes::default() }
     }
 }
 

@@ -49,6 +49,7 @@ impl Catalog {
     pub(super) fn drop_view(&mut self, database: &str, name: &str, if_exists: bool) -> Outcome {
         let id = self.database(database).map(|found| found.id);
         let view = id.and_then(|id| self.views.remove(&(id, name.to_owned())));
+        self.drop_notes();
         match (id, view) {
             (_, Some(_)) => Ok(CatalogReply::Changed { database: id, table: None }),
             (_, None) if if_exists => Ok(CatalogReply::Unchanged { database: id, table: None }),

@@ -12,7 +12,9 @@ use quorate_consensus::{Applied, Fatal, Snapshot, StateMachine};
 use serde::{Deserialize, Serialize};
 
 use super::{Member, Routing};
-use crate::catalog::{Catalog, CatalogCommand, CatalogReply, CatalogWithoutViews};
+use crate::catalog::{
+    Catalog, CatalogCommand, CatalogReply, CatalogWithoutNotes, CatalogWithoutViews,
+};
 use crate::manifest::{Manifest, ManifestStore};
 use crate::shard::Remedy;
 use crate::store::ShardId;
@@ -20,8 +22,9 @@ use crate::{ColumnId, Error, LogPosition, TableId};
 
 /// Version of the encoding of commands; the first byte.
 const META_VERSION: u8 = 1;
-/// Version of the encoding of the state; version 1 had no nodes, version 2 no views.
-const STATE_VERSION: u8 = 3;
+/// Version of the encoding of the state; version 1 had no nodes, version 2 no views, version 3 no notes.
+const STATE_VERSION: u8 = 4;
+const STATE_WITHOUT_NOTES: u8 = 3;
 const STATE_WITHOUT_VIEWS: u8 = 2;
 
 /// What an entry of the metadata group asks for.
@@ -109,6 +112,15 @@ pub(crate) struct MetaState {
     pub(crate) nodes: Arc<BTreeMap<u64, NodeRecord>>,
 }
 
+/// [`MetaState`] as version 3 kept it.
+#[derive(Deserialize)]
+struct StateV3 {
+    catalog: CatalogWithoutNotes,
+    routing: Arc<Routing>,
+    cluster_key: Option<[u8; 32]>,
+    nodes: Arc<BTreeMap<u64, NodeRecord>>,
+}
+
 /// [`MetaState`] as version 2 kept it.
 #[derive(Deserialize)]
 struct StateV2 {
@@ -130,6 +142,11 @@ struct StateV1 {
 fn decode_state(bytes: &[u8]) -> Result<MetaState, String> {
     match bytes.split_first() {
         Some((&STATE_VERSION, body)) => postcard::from_bytes(body).map_err(|e| e.to_string()),
+        Some((&STATE_WITHOUT_NOTES, body)) => {
+            let StateV3 { catalog, routing, cluster_key, nodes } =
+                postcard::from_bytes(body).map_err(|e| e.to_string())?;
+            Ok(MetaState { catalog: Arc::new(catalog.into()), routing, cluster_key, nodes })
+        }
         Some((&STATE_WITHOUT_VIEWS, body)) => {
             let StateV2 { catalog, routing, cluster_key, nodes } =
                 postcard::from_bytes(body).map_err(|e| e.to_string())?;

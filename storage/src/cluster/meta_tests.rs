@@ -6,7 +6,7 @@ use quorate_segment::ColumnKind;
 use quorate_wal::{Disk, SimDisk};
 
 use super::*;
-use crate::catalog::{CatalogCommand, ColumnDefinition, TableOptions};
+use crate::catalog::{CatalogCommand, ColumnDefinition, NoteChange, NoteTarget, TableOptions};
 
 const DIR: &str = "/data/meta/manifest";
 
@@ -118,11 +118,50 @@ fn a_state_from_before_there_were_views_is_read() {
     let mut state = MetaState::default();
     state.apply(0, bootstrap(2));
     state.apply(1, create("a"));
-    let Catalog { index, databases, tables, dropped, id_next, views } = &*state.catalog;
-    assert!(views.is_empty());
+    let Catalog { index, databases, tables, dropped, id_next, views, notes } = &*state.catalog;
+    assert!(views.is_empty() && *notes == crate::catalog::Notes::default());
     let catalog = (index, databases, tables, dropped, id_next);
     let old = (catalog, &state.routing, &state.cluster_key, &state.nodes);
     let bytes = postcard::to_extend(&old, vec![STATE_WITHOUT_VIEWS]).unwrap();
     assert_eq!(decode_state(&bytes), Ok(state));
     assert!(decode_state(&[STATE_VERSION + 1]).unwrap_err().contains("newer"));
+}
+
+/// The fixture is the metadata of a node as a release without notes wrote it.
+#[test]
+fn a_manifest_from_before_there_were_notes_is_read() {
+    let sim = SimDisk::new(1);
+    let disk = sim.process();
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where the package is");
+    let fixture = Path::new(&package).join("fixtures/meta-manifest-v3.manifest");
+    let manifest = Manifest::decode(&std::fs::read(fixture).unwrap()).unwrap();
+    assert_eq!(manifest.body.first(), Some(&STATE_WITHOUT_NOTES));
+    ManifestStore::open(Arc::clone(&disk), Path::new(DIR)).unwrap().write(&manifest).unwrap();
+    let machine = machine(&disk, None).unwrap();
+    let catalog = machine.state().catalog;
+    let cpu = catalog.table("main", "cpu").unwrap();
+    assert_eq!(cpu.tags().map(|tag| tag.name.as_str()).collect::<Vec<_>>(), ["host"]);
+    assert_eq!(cpu.options.retention_ns, Some(30 * 86_400_000_000_000));
+    let view = catalog.view("main", "busy").unwrap();
+    assert_eq!(view.query, "SELECT * FROM cpu WHERE usage > 1");
+    assert!(catalog.table("lab", "gone").is_none() && catalog.database("lab").is_some());
+    assert_eq!(catalog.dropped.len(), 1);
+    assert_eq!(catalog.notes, crate::catalog::Notes::default());
+}
+
+#[tokio::test]
+async fn notes_are_there_after_a_restart() {
+    let sim = SimDisk::new(1);
+    let disk = sim.process();
+    let first = machine(&disk, None).unwrap();
+    first.apply(vec![entry(0, &bootstrap(2)), entry(1, &create("a"))]).await.unwrap();
+    let id = first.state().catalog.table("main", "a").unwrap().id;
+    let changes = vec![NoteChange::Comment(Some("it's ours".to_owned()))];
+    let note = CatalogCommand::Annotate { target: NoteTarget::Table(id), changes };
+    first.apply(vec![entry(2, &MetaCommand::Catalog(note))]).await.unwrap();
+    first.checkpoint().unwrap();
+    let again = machine(&disk, None).unwrap().state();
+    let note = &again.catalog.notes.of_table(id).unwrap().table;
+    assert_eq!(note.comment.as_deref(), Some("it's ours"));
+    assert_eq!(again, first.state());
 }

@@ -59,6 +59,10 @@ impl TableView {
     pub fn table(&self) -> &Arc<Table> {
         &self.table
     }
+    /// Whether no shard holds rows in the times that it was taken for.
+    pub fn is_empty(&self) -> bool {
+        self.shards.iter().all(|s| s.memtables.is_empty() && s.segments.is_empty())
+    }
     /// By shard.
     pub(super) fn shards(&self) -> &[ShardRows] {
         &self.shards

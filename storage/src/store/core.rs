@@ -260,6 +260,17 @@ impl Store {
         super::read::view(self, table, time, level).await
     }
 
+    /// Views of several tables, in their order: each shard is asked once how fresh it is, not once per table. A table that
+    /// is gone is [`Error::Stale`].
+    pub async fn views(
+        &self,
+        tables: &[TableId],
+        time: TimeRange,
+        level: &ReadLevel,
+    ) -> Result<Vec<TableView>, Error> {
+        super::read::views(self, tables, time, level).await
+    }
+
     /// Flushes the memtables of all shards and waits until the files are durable. For tests and `CHECKPOINT`.
     pub async fn flush(&self) -> Result<(), Error> {
         super::maintenance::flush_all(&self.inner).await

@@ -1,5 +1,6 @@
 //! Read views: after a read index (or a receipt), what every shard holds of a table.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,9 @@ use crate::Error;
 use crate::catalog::Table;
 use crate::scan::{ShardRows, TableView, TimeRange};
 use crate::shard::Shard;
+
+/// For more tables than this, all shards are asked instead of finding out which may hold rows.
+const ROUTED_TABLES_MAX: usize = 64;
 
 /// How often a session's read looks whether its receipt was applied.
 const SESSION_POLL: Duration = Duration::from_millis(2);
@@ -34,6 +38,42 @@ pub(super) async fn view(
     let rows = shards.into_iter().map(|id| rows_of(store, id, record, time, level));
     let rows = try_join_all(rows).await?;
     Ok(TableView::new(Arc::clone(record), rows))
+}
+
+/// [`Store::views`].
+pub(super) async fn views(
+    store: &Store,
+    tables: &[TableId],
+    time: TimeRange,
+    level: &ReadLevel,
+) -> Result<Vec<TableView>, Error> {
+    let inner = &store.inner;
+    if *level == ReadLevel::Linearizable {
+        let deadline = inner.options.write_deadline;
+        inner.meta_group.read_index(deadline).await.map_err(Inner::meta_error)?;
+    }
+    let meta = store.meta_state();
+    // One that was dropped meanwhile is none of those that the caller would find now.
+    let record = |table| meta.catalog.tables.get(table).ok_or(Error::Stale { what: "the tables" });
+    let records = tables.iter().map(record).collect::<Result<Vec<_>, _>>()?;
+    let shards: BTreeSet<ShardId> = if tables.len() <= ROUTED_TABLES_MAX {
+        tables.iter().flat_map(|table| meta.routing.shards_of(*table, time)).collect()
+    } else {
+        meta.routing.shards.iter().copied().collect()
+    };
+    try_join_all(shards.iter().map(|id| wait_fresh(store, *id, level))).await?;
+    let mut rows: Vec<Vec<ShardRows>> = vec![Vec::new(); records.len()];
+    for id in shards {
+        let shard = inner.shard(id)?;
+        for (record, rows) in records.iter().zip(&mut rows) {
+            let part = take(shard, record, time)?;
+            if !part.memtables.is_empty() || !part.segments.is_empty() {
+                rows.push(part);
+            }
+        }
+    }
+    let views = records.into_iter().zip(rows);
+    Ok(views.map(|(record, rows)| TableView::new(Arc::clone(record), rows)).collect())
 }
 
 /// A view of one shard after a read index, for finding what a delete is about.
@@ -59,6 +99,15 @@ async fn rows_of(
     time: TimeRange,
     level: &ReadLevel,
 ) -> Result<ShardRows, Error> {
+    take(wait_fresh(store, id, level).await?, table, time)
+}
+
+/// A shard once it is as fresh as the level asks for.
+async fn wait_fresh<'a>(
+    store: &'a Store,
+    id: ShardId,
+    level: &ReadLevel,
+) -> Result<&'a Shard, Error> {
     let shard = store.inner.shard(id)?;
     let deadline = store.inner.options.write_deadline;
     match level {
@@ -73,7 +122,7 @@ async fn rows_of(
         }
         ReadLevel::Local => {}
     }
-    take(shard, table, time)
+    Ok(shard)
 }
 
 /// Waits until an entry is applied here.
