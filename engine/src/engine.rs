@@ -19,6 +19,7 @@ use crate::exec::{QueryRegistry, QueryRuntime};
 use crate::memory::MemoryDatabases;
 use crate::prune::LastRowsRule;
 use crate::physical;
+use crate::patterns::PatternRewrite;
 use crate::{Error, ErrorKind, QueryId, Session, SessionOptions};
 
 /// Consumers of memory that an error of the memory limit names.
@@ -229,12 +230,13 @@ fn template(partitions: usize, env: Arc<RuntimeEnv>) -> Result<SessionState, Dat
     options.execution.sort_pushdown_buffer_capacity = SORT_BUFFER_BYTES;
     // DataFusion 55 plans `b IS NOT TRUE` as a column that may be null, and refuses to group by it otherwise.
     options.execution.skip_physical_aggregate_schema_check = true;
-    let state = SessionStateBuilder::new()
+    let mut state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(env)
         .with_default_features()
         .with_optimizer_rule(Arc::new(LastRowsRule))
         .with_physical_optimizer_rules(physical::rules())
         .build();
+    state.register_function_rewrite(Arc::new(PatternRewrite))?;
     quorate_timeseries::install(state)
 }

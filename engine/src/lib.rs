@@ -13,6 +13,7 @@ pub mod ingest;
 mod memory;
 mod outcome;
 mod physical;
+mod patterns;
 mod prune;
 mod scan;
 mod session;

@@ -10,6 +10,7 @@ use datafusion::logical_expr::TableType;
 use quorate_storage::catalog::{Catalog, Database};
 
 use super::memory::MemoryCatalog;
+use super::series_table::SeriesTable;
 use super::system::SystemTable;
 use super::view::view_table;
 use super::{ReadViews, StoredTable};
@@ -160,15 +161,19 @@ struct SystemSchema {
 #[async_trait]
 impl SchemaProvider for SystemSchema {
     fn table_names(&self) -> Vec<String> {
-        SystemTable::NAMES.iter().map(|name| (*name).to_owned()).collect()
+        let names = SystemTable::NAMES.iter().chain([&SeriesTable::NAME]);
+        names.map(|name| (*name).to_owned()).collect()
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        if name == SeriesTable::NAME {
+            return Ok(Some(Arc::new(SeriesTable::new(&self.catalog, &self.reads))));
+        }
         let table = SystemTable::named(name, &self.catalog, &self.reads);
         Ok(table.map(|table| Arc::new(table) as Arc<dyn TableProvider>))
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        SystemTable::NAMES.contains(&name)
+        name == SeriesTable::NAME || SystemTable::NAMES.contains(&name)
     }
 }

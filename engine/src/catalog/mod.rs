@@ -5,13 +5,18 @@
 mod cluster;
 mod databases;
 mod memory;
+mod series_function;
+mod series_table;
 mod system;
 mod table;
+mod united;
 mod view;
 mod views;
 
 pub(crate) use databases::{Reads, databases};
+pub(crate) use series_function::{SERIES, SeriesFunction};
 pub(crate) use table::{StoredTable, is_stored, shown_schema};
+pub(crate) use united::{United, UnitedTable, united_of};
 pub(crate) use view::broken_view;
 pub(crate) use views::ReadViews;
 

@@ -16,12 +16,14 @@ use datafusion::physical_plan::ExecutionPlan;
 use quorate_storage::catalog::{Catalog, Table};
 
 use super::{Reads, cluster};
+use crate::sql::sql_type;
 use crate::{Engine, Error, ErrorKind};
 
 /// Which table.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Tables,
+    Columns,
     Segments,
     Queries,
     Settings,
@@ -42,13 +44,16 @@ pub(super) struct SystemTable {
 
 impl SystemTable {
     /// All there are.
-    pub(super) const NAMES: [&'static str; 8] =
-        ["nodes", "queries", "replicas", "scrub", "segments", "settings", "shards", "tables"];
+    pub(super) const NAMES: [&'static str; 9] = [
+        "columns", "nodes", "queries", "replicas", "scrub", "segments", "settings", "shards",
+        "tables",
+    ];
 
     /// A table by name.
     pub(super) fn named(name: &str, catalog: &Arc<Catalog>, reads: &Reads) -> Option<Self> {
         let kind = match name {
             "tables" => Kind::Tables,
+            "columns" => Kind::Columns,
             "segments" => Kind::Segments,
             "queries" => Kind::Queries,
             "settings" => Kind::Settings,
@@ -69,6 +74,7 @@ impl SystemTable {
             })?;
         let columns = match self.kind {
             Kind::Tables => tables(&engine, &self.catalog),
+            Kind::Columns => columns(&self.catalog),
             Kind::Segments => segments(&engine, &self.catalog),
             Kind::Queries => queries(&engine),
             Kind::Settings => settings(&self.reads),
@@ -146,28 +152,54 @@ impl Column {
     }
 }
 
+/// Columns of `system.tables`.
+fn table_columns(time: DataType) -> Vec<(&'static str, DataType)> {
+    let (text, count) = (DataType::Utf8View, DataType::UInt64);
+    vec![
+        ("database_name", text.clone()),
+        ("table_name", text.clone()),
+        ("table_id", count.clone()),
+        ("tags", count.clone()),
+        ("fields", count.clone()),
+        ("retention", text.clone()),
+        ("time_slice", text.clone()),
+        ("spread", DataType::UInt32),
+        ("rows", count.clone()),
+        ("memtable_rows", count.clone()),
+        ("segments", count.clone()),
+        ("bytes", count),
+        ("time_min", time.clone()),
+        ("time_max", time),
+        ("comment", text.clone()),
+        ("unit", text.clone()),
+        ("description", text),
+    ]
+}
+
+/// Columns of `system.columns`.
+fn column_columns() -> Vec<(&'static str, DataType)> {
+    let text = DataType::Utf8View;
+    vec![
+        ("database_name", text.clone()),
+        ("table_name", text.clone()),
+        ("column_name", text.clone()),
+        ("ordinal_position", DataType::UInt32),
+        ("data_type", text.clone()),
+        ("column_kind", text.clone()),
+        ("comment", text.clone()),
+        ("unit", text.clone()),
+        ("description", text),
+    ]
+}
+
 impl Kind {
     fn schema(self, zone: &Arc<str>) -> SchemaRef {
         let text = DataType::Utf8View;
         let time = DataType::Timestamp(TimeUnit::Nanosecond, Some(Arc::clone(zone)));
         let (count, small) = (DataType::UInt64, DataType::UInt32);
         let fields = match self {
-            Self::Tables => vec![
-                ("database_name", text.clone()),
-                ("table_name", text.clone()),
-                ("table_id", count.clone()),
-                ("tags", count.clone()),
-                ("fields", count.clone()),
-                ("retention", text.clone()),
-                ("time_slice", text),
-                ("spread", small),
-                ("rows", count.clone()),
-                ("memtable_rows", count.clone()),
-                ("segments", count.clone()),
-                ("bytes", count),
-                ("time_min", time.clone()),
-                ("time_max", time),
-            ],
+            Self::Tables => table_columns(time),
+            Self::Columns => column_columns(),
             Self::Segments => vec![
                 ("shard", small.clone()),
                 ("database_name", text.clone()),
@@ -229,6 +261,7 @@ fn duration_text(ns: i64) -> String {
 fn tables(engine: &Engine, catalog: &Catalog) -> Vec<Column> {
     let tables = || catalog.tables.values();
     let status = tables().map(|t| engine.store().table_status(t.id)).collect::<Vec<_>>();
+    let note = |table: &Arc<Table>| catalog.notes.of_table(table.id).map(|notes| &notes.table);
     vec![
         Column::text(tables().map(|t| database_name(catalog, t))),
         Column::text(tables().map(|t| t.name.clone())),
@@ -244,6 +277,34 @@ fn tables(engine: &Engine, catalog: &Catalog) -> Vec<Column> {
         Column::Count(status.iter().map(|s| s.bytes).collect()),
         Column::Time(status.iter().map(|s| s.time_min).collect()),
         Column::Time(status.iter().map(|s| s.time_max).collect()),
+        Column::Text(tables().map(|t| note(t).and_then(|n| n.comment.clone())).collect()),
+        Column::Text(tables().map(|t| note(t).and_then(|n| n.unit.clone())).collect()),
+        Column::Text(tables().map(|t| note(t).and_then(|n| n.description.clone())).collect()),
+    ]
+}
+
+/// One row per column of a stored table.
+fn columns(catalog: &Catalog) -> Vec<Column> {
+    let all = || {
+        let tables = catalog.tables.values();
+        tables.flat_map(|table| {
+            let notes = catalog.notes.of_table(table.id);
+            table.columns.iter().zip(1_u32..).map(move |(column, place)| {
+                let note = notes.and_then(|notes| notes.columns.get(&column.id));
+                (table, column, place, note)
+            })
+        })
+    };
+    vec![
+        Column::text(all().map(|(table, ..)| database_name(catalog, table))),
+        Column::text(all().map(|(table, ..)| table.name.clone())),
+        Column::text(all().map(|(_, column, ..)| column.name.clone())),
+        Column::Small(all().map(|(_, _, place, _)| place).collect()),
+        Column::text(all().map(|(_, column, ..)| sql_type(column.kind).0.to_owned())),
+        Column::text(all().map(|(_, column, ..)| sql_type(column.kind).1.to_owned())),
+        Column::Text(all().map(|(.., note)| note.and_then(|n| n.comment.clone())).collect()),
+        Column::Text(all().map(|(.., note)| note.and_then(|n| n.unit.clone())).collect()),
+        Column::Text(all().map(|(.., note)| note.and_then(|n| n.description.clone())).collect()),
     ]
 }
 

@@ -12,7 +12,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use quorate_storage::catalog::{Catalog, View};
 
-use super::{Reads, databases};
+use super::{Reads, SERIES, SeriesFunction, databases};
 use crate::engine::set_time_zone;
 
 /// Views that may be defined by each other.
@@ -52,6 +52,12 @@ async fn plan_view(
     let reads = Reads { nested: reads.nested + 1, ..reads.clone() };
     let mut state = engine.template().clone();
     let zone = Arc::clone(&reads.time_zone);
+    let series = SeriesFunction {
+        catalog: Arc::clone(catalog),
+        database: database.to_owned(),
+        reads: reads.clone(),
+    };
+    state.register_udtf(SERIES, Arc::new(series));
     state.register_catalog_list(databases(Arc::clone(catalog), reads));
     let config = state.config_mut().options_mut();
     database.clone_into(&mut config.catalog.default_catalog);

@@ -45,4 +45,28 @@ impl ReadViews {
         taken.insert(table, view.clone());
         Ok(view)
     }
+
+    /// Views of several tables, in their order.
+    pub(crate) async fn several(
+        &self,
+        tables: &[TableId],
+        time: TimeRange,
+    ) -> Result<Vec<TableView>, Error> {
+        let shared: Vec<TableId> = {
+            let shared = self.shared.read();
+            tables.iter().filter(|table| shared.contains(table)).copied().collect()
+        };
+        if shared.is_empty() {
+            return Ok(self.store.views(tables, time, &self.level).await?);
+        }
+        let mut taken = self.taken.lock().await;
+        let missing: Vec<_> = shared.into_iter().filter(|t| !taken.contains_key(t)).collect();
+        let views = self.store.views(&missing, TimeRange::ALL, &self.level).await?;
+        taken.extend(missing.into_iter().zip(views));
+        let others: Vec<_> = tables.iter().filter(|t| !taken.contains_key(t)).copied().collect();
+        let views = self.store.views(&others, time, &self.level).await?;
+        let others: BTreeMap<_, _> = others.into_iter().zip(views).collect();
+        let view = |table| taken.get(table).or_else(|| others.get(table)).cloned();
+        Ok(tables.iter().filter_map(view).collect())
+    }
 }

@@ -9,6 +9,7 @@
 mod last_rows;
 mod tags;
 mod time;
+mod widened;
 
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
@@ -18,6 +19,7 @@ use quorate_storage::scan::TimeRange;
 pub(crate) use last_rows::LastRowsRule;
 pub(crate) use tags::TagFilter;
 pub(crate) use time::{Bounds, TimeColumn};
+pub(crate) use widened::WidenedFilter;
 
 /// What one filter is to a scan.
 #[derive(Clone, Debug, PartialEq)]

@@ -91,7 +91,7 @@ impl TagFilter {
 }
 
 /// The values of as many first tags, in id order, as have just one each.
-fn first_tags(table: &Table, predicates: &[Expr]) -> Vec<String> {
+pub(super) fn first_tags(table: &Table, predicates: &[Expr]) -> Vec<String> {
     let value_of = |tag: &Column| {
         let constants = predicates.iter().filter_map(constant);
         let mut values = constants.filter(|(name, _)| *name == tag.name);

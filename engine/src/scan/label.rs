@@ -31,6 +31,27 @@ impl ScanLabel {
             last,
         }
     }
+
+    /// The label of a scan of whole tables.
+    pub(crate) fn of_all(name: &str, matching: usize) -> Self {
+        let table = format!("{name}, matching={matching}");
+        Self { table, time: None, series: Vec::new(), limit: None }
+    }
+
+    /// The label of a scan of the tables that `pattern` found, of which there were so many.
+    pub(crate) fn of_several(
+        pattern: &str,
+        matching: usize,
+        pruning: &Pruning,
+        limit: Option<usize>,
+    ) -> Self {
+        Self {
+            table: format!("series('{pattern}'), matching={matching}"),
+            time: (pruning.time != TimeRange::ALL).then_some(pruning.time),
+            series: pruning.tags.iter().cloned().map(unnormalize_col).collect(),
+            limit,
+        }
+    }
 }
 
 impl Display for ScanLabel {

@@ -2,7 +2,12 @@
 
 mod exec;
 mod label;
+mod series_fold;
 mod stream;
+mod tables;
+mod tables_stream;
 
 pub(crate) use exec::SeriesScanExec;
 pub(crate) use label::ScanLabel;
+pub(crate) use series_fold::{SeriesFold, folded};
+pub(crate) use tables::{OutputColumn, TablePart, TablesScanExec};

@@ -11,8 +11,10 @@ use datafusion::sql::sqlparser::{dialect::GenericDialect, parser::Parser};
 use super::cluster::ClusterChange;
 use super::copy::CopyStatement;
 use super::names::{name_of, parts, single};
+use super::notes::{self, NoteStatement};
 use super::parse::ParsedStatement;
 use super::prepared::Preparation;
+use super::series::SeriesQuestion;
 use crate::{Error, ErrorKind, QueryId, StatementKind};
 
 /// A statement that the engine carries out.
@@ -54,6 +56,8 @@ pub(crate) enum Action {
     ShowCreateTable { table: ObjectName },
     /// `SHOW QUERIES`.
     ShowQueries,
+    /// `SHOW SERIES`, `SHOW TAG KEYS`, `SHOW TAG VALUES`.
+    ShowSeries(SeriesQuestion),
     /// `SHOW ALL`, or one setting.
     ShowSetting { name: Option<String> },
     /// `USE`.
@@ -70,6 +74,8 @@ pub(crate) enum Action {
     Vacuum,
     /// `ALTER CLUSTER`.
     Cluster(ClusterChange),
+    /// `COMMENT ON`, and what `ALTER TABLE` says of a table, its columns and series.
+    Note(Box<NoteStatement>),
     /// `COPY`.
     Copy(Box<CopyStatement>),
     /// `PREPARE`.
@@ -96,6 +102,7 @@ impl Action {
             | Self::ShowColumns { .. }
             | Self::ShowCreateTable { .. }
             | Self::ShowQueries
+            | Self::ShowSeries(_)
             | Self::ShowSetting { .. } => StatementKind::Query,
             Self::Insert(_) | Self::Delete(_) | Self::Update(_) | Self::Copy(_) => {
                 StatementKind::Update
@@ -115,6 +122,7 @@ impl Action {
             | Self::Kill { .. }
             | Self::Checkpoint
             | Self::Vacuum
+            | Self::Note(_)
             | Self::Prepare(_)
             | Self::Deallocate { .. }
             | Self::Cluster(_) => StatementKind::Command,
@@ -128,6 +136,8 @@ impl Action {
             ParsedStatement::Cluster(change) => return Ok(Self::Cluster(change)),
             ParsedStatement::Copy(copy) => return Ok(Self::Copy(copy)),
             ParsedStatement::Prepare(preparation) => return Ok(Self::Prepare(preparation)),
+            ParsedStatement::Series(question) => return Ok(Self::ShowSeries(question)),
+            ParsedStatement::Note(note) => return Ok(Self::Note(note)),
             ParsedStatement::MemoryDatabase(statement) => {
                 let FrontStatement::Statement(inner) = *statement else {
                     return Err(unsupported("this kind of database"));
@@ -241,6 +251,10 @@ fn of_sql(statement: Statement) -> Result<Action, Error> {
         Statement::Delete(delete) => return Ok(Action::Delete(Box::new(delete))),
         Statement::Update(update) => return Ok(Action::Update(Box::new(update))),
         Statement::AlterTable(alter) => return Ok(Action::AlterTable(Box::new(alter))),
+        Statement::Comment { object_type, object_name, comment, if_exists } => {
+            let note = notes::of_comment(&object_type, object_name, comment, if_exists)?;
+            return Ok(Action::Note(Box::new(note)));
+        }
         Statement::Truncate(truncate) => {
             let name = match truncate.table_names.as_slice() {
                 [one] => one.name.clone(),
@@ -383,7 +397,6 @@ fn of_sql(statement: Statement) -> Result<Action, Error> {
         Statement::Fetch { .. } => "FETCH",
         Statement::Flush { .. } => "FLUSH (use CHECKPOINT)",
         Statement::Discard { .. } => "DISCARD",
-        Statement::Comment { .. } => "COMMENT",
         Statement::CreateTrigger(_) => "CREATE TRIGGER",
         Statement::CreateProcedure { .. } => "CREATE PROCEDURE",
         Statement::CreateMacro { .. } => "CREATE MACRO",

@@ -94,7 +94,7 @@ fn everything_else_is_refused_by_name() {
         ("CALL f()", "CALL"),
         ("VACUUM FULL", "a clause"),
         ("ANALYZE TABLE t", "ANALYZE"),
-        ("COMMENT ON TABLE t IS 'x'", "COMMENT"),
+        ("COMMENT ON SCHEMA s IS 'x'", "COMMENT ON SCHEMA"),
         ("CACHE TABLE t", "CACHE"),
         ("LISTEN x", "LISTEN"),
         ("LOCK TABLES t READ", "LOCK"),

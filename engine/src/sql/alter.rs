@@ -4,11 +4,13 @@ use datafusion::sql::sqlparser::ast::{
     AlterTable, AlterTableOperation, ColumnDef, ColumnOption, Ident, RenameTableNameKind, SqlOption,
 };
 use quorate_storage::ColumnKind;
-use quorate_storage::catalog::{CatalogCommand, Column, ColumnDefinition, Table, TableChange};
+use quorate_storage::catalog::{
+    CatalogCommand, Column, ColumnDefinition, NoteTarget, Table, TableChange,
+};
 
 use super::action::unsupported;
 use super::names::{name_of, no_column, stored_table};
-use super::{StatementContext, create};
+use super::{StatementContext, create, notes};
 use crate::{Error, ErrorKind, Outcome, Session};
 
 /// Runs an `ALTER TABLE`.
@@ -36,6 +38,13 @@ async fn run_once(session: &Session, alter: &AlterTable) -> Result<Outcome, Erro
         return Ok(Outcome::Done);
     }
     let table = context.table(&place)?;
+    if let [AlterTableOperation::SetOptionsParens { options }] = operations.as_slice()
+        && let Some(changes) = notes::of_options(options)?
+    {
+        let command = CatalogCommand::Annotate { target: NoteTarget::Table(table.id), changes };
+        session.engine().store().change_catalog(command).await?;
+        return Ok(Outcome::Done);
+    }
     let Some(change) = change_of(&context, table, operations)? else { return Ok(Outcome::Done) };
     let command = CatalogCommand::AlterTable { table: table.id, change };
     session.engine().store().change_catalog(command).await?;

@@ -12,7 +12,7 @@ use quorate_storage::ReadLevel;
 use quorate_storage::catalog::{Catalog, Database, Table};
 
 use super::names::{TablePlace, no_database, no_table};
-use crate::catalog::{ReadViews, Reads, databases};
+use crate::catalog::{ReadViews, Reads, SERIES, SeriesFunction, databases};
 use crate::engine::set_time_zone;
 use crate::{Engine, Error, ErrorKind, Session, SessionOptions};
 
@@ -52,6 +52,12 @@ impl StatementContext {
             nested: 0,
         };
         let mut state = engine.template().clone();
+        let series = SeriesFunction {
+            catalog: Arc::clone(&catalog),
+            database: super::current_database(&options).to_owned(),
+            reads: reads.clone(),
+        };
+        state.register_udtf(SERIES, Arc::new(series));
         state.register_catalog_list(databases(Arc::clone(&catalog), reads));
         let config = state.config_mut().options_mut();
         super::current_database(&options).clone_into(&mut config.catalog.default_catalog);

@@ -16,10 +16,11 @@ use datafusion::sql::sqlparser::ast::{
 use quorate_storage::{Delete, SeriesSelection, WriteOptions};
 
 use super::action::unsupported;
+use super::delete_series::is_series;
 use super::keyed::Keyed;
 use super::names::stored_table;
 use super::parameters::{ParameterRow, Parameters, bind};
-use super::{StatementContext, points, query};
+use super::{StatementContext, delete_series, points, query};
 use crate::ingest::everywhere;
 use crate::prune::{Pruning, TagFilter, TimeColumn, classify};
 use crate::{Error, ErrorKind, Outcome, Session};
@@ -31,6 +32,9 @@ pub(super) async fn run(
     delete: &DeleteStatement,
     parameters: &Parameters,
 ) -> Result<Outcome, Error> {
+    if is_series(delete) {
+        return delete_series::run(session, sql, delete, parameters).await;
+    }
     let keyed = Keyed::begin(session, sql, delete, parameters).await?;
     let mut deleted = Some(0);
     for row in 0..parameters.rows() {
@@ -106,7 +110,7 @@ async fn run_once(
 }
 
 /// The predicate as conjuncts, types settled and constants folded; `None` if it keeps no row.
-async fn filters(
+pub(super) async fn filters(
     context: &StatementContext,
     delete: &DeleteStatement,
     values: &ParameterRow,
@@ -176,7 +180,9 @@ pub(super) fn as_query(columns: &str, delete: &DeleteStatement) -> Result<FrontS
             return Err(unsupported(clause));
         }
     }
-    table_name(delete)?;
+    if !is_series(delete) {
+        table_name(delete)?;
+    }
     let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = from;
     let mut query = template(columns)?;
     let datafusion::sql::sqlparser::ast::SetExpr::Select(select) = query.body.as_mut() else {

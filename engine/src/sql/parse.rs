@@ -11,7 +11,9 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use super::cluster::{self, ClusterChange};
 use super::copy::{self, CopyStatement};
 use super::distinct;
+use super::notes::{self, NoteStatement};
 use super::prepared::Preparation;
+use super::series::{self, SeriesQuestion};
 use crate::{Error, ErrorKind};
 
 /// The dialect: the widest one of sqlparser, the one that DataFusion is tested with.
@@ -35,6 +37,10 @@ pub(crate) enum ParsedStatement {
     Copy(Box<CopyStatement>),
     /// `PREPARE`.
     Prepare(Preparation),
+    /// `SHOW SERIES`, `SHOW TAG …`.
+    Series(SeriesQuestion),
+    /// Notes and labels that `ALTER TABLE` sets.
+    Note(Box<NoteStatement>),
 }
 
 /// One statement and its parameters.
@@ -59,6 +65,12 @@ pub(crate) fn parse(sql: &str) -> Result<Parsed, Error> {
     }
     if let Some(change) = cluster::parse(&tokens) {
         return Ok(Parsed { statement: ParsedStatement::Cluster(change?), parameters });
+    }
+    if let Some(question) = series::parse(&tokens) {
+        return Ok(Parsed { statement: ParsedStatement::Series(question?), parameters });
+    }
+    if let Some(note) = notes::parse(&tokens) {
+        return Ok(Parsed { statement: ParsedStatement::Note(Box::new(note?)), parameters });
     }
     if begins_with(&tokens, "COPY") {
         let statement = ParsedStatement::Copy(Box::new(copy_statement(&tokens)?));

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use datafusion::arrow::array::{Array, AsArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Int64Type};
 use datafusion::arrow::record_batch::RecordBatch;
@@ -90,13 +90,23 @@ fn add(
 ) -> Result<(), DataFusionError> {
     let times = cast(batch.column(0), &DataType::Int64)?;
     let times = times.as_primitive::<Int64Type>();
-    let tags = batch.columns()[1..].iter().map(|tag| cast(tag, &DataType::Utf8));
-    let tags = tags.collect::<Result<Vec<_>, _>>()?;
-    let tags: Vec<_> = tags.iter().map(AsArray::as_string::<i32>).collect();
-    for (row, time) in times.values().iter().enumerate() {
-        let key =
-            SeriesKey::encode(tags.iter().map(|tag| tag.is_valid(row).then(|| tag.value(row))));
+    if batch.num_columns() == 1 {
+        let key = SeriesKey::encode([]);
+        points.extend(times.values().iter().map(|time| (*time, BTreeSet::from([key.clone()]))));
+        return Ok(());
+    }
+    for (time, key) in times.values().iter().zip(keys(&batch.columns()[1..])?) {
         points.entry(*time).or_default().insert(key);
     }
     Ok(())
+}
+
+/// The series of rows whose tags, at least one, are these columns in the order of a series key.
+pub(super) fn keys(tags: &[ArrayRef]) -> Result<Vec<SeriesKey>, DataFusionError> {
+    let tags = tags.iter().map(|tag| cast(tag, &DataType::Utf8));
+    let tags = tags.collect::<Result<Vec<_>, _>>()?;
+    let tags: Vec<_> = tags.iter().map(AsArray::as_string::<i32>).collect();
+    let rows = tags.first().map_or(0, |tag| tag.len());
+    let value = |row| tags.iter().map(move |tag| tag.is_valid(row).then(|| tag.value(row)));
+    Ok((0..rows).map(|row| SeriesKey::encode(value(row))).collect())
 }

@@ -18,7 +18,7 @@ use quorate_storage::TableId;
 use super::StatementContext;
 use super::names::{no_database, no_table, quote};
 use super::parameters::{ParameterRow, bind};
-use crate::catalog::{broken_view, is_stored};
+use crate::catalog::{broken_view, is_stored, united_of};
 use crate::exec::{QueryTicket, stream_plan};
 use crate::{Error, ErrorKind, Outcome, QueryStream, Session};
 
@@ -251,10 +251,14 @@ fn scanned_twice(plan: &LogicalPlan) -> Result<BTreeSet<TableId>, Error> {
     plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node
             && let Some(source) = scan.source.downcast_ref::<DefaultTableSource>()
-            && let Some(table) = is_stored(source.table_provider.as_ref())
-            && !once.insert(table.id)
         {
-            twice.insert(table.id);
+            let provider = source.table_provider.as_ref();
+            let several = united_of(provider).map_or(&[][..], |united| united.tables());
+            for table in is_stored(provider).into_iter().chain(several) {
+                if !once.insert(table.id) {
+                    twice.insert(table.id);
+                }
+            }
         }
         Ok(TreeNodeRecursion::Continue)
     })?;

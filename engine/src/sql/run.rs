@@ -13,9 +13,10 @@ use super::action::Action;
 use super::memory::{self, MemoryStatement};
 use super::parameters::{ParameterRow, Parameters};
 use super::parse::{Parsed, parse};
+use super::series::SeriesQuestion;
 use super::{
-    StatementContext, alter, cluster, create, current_database, delete, insert, prepared, query,
-    settings, show, update, view,
+    StatementContext, alter, cluster, create, current_database, delete, insert, notes, prepared,
+    query, settings, show, update, view,
 };
 use crate::{Error, ErrorKind, Outcome, QueryId, Session, StatementKind, StatementPlan};
 
@@ -76,6 +77,10 @@ async fn types_of(
         Action::Query(statement) | Action::Explain(statement) => {
             query::describe(context, statement, parameters, values).await?
         }
+        Action::ShowSeries(question) => {
+            let statement = question.as_query(context)?;
+            query::describe(context, &statement, parameters, values).await?
+        }
         Action::Insert(insert) => {
             (count_schema(), insert::parameter_types(context, insert, parameters).await?)
         }
@@ -104,6 +109,7 @@ async fn types_of(
         | Action::Kill { .. }
         | Action::Checkpoint
         | Action::Vacuum
+        | Action::Note(_)
         | Action::Prepare(_)
         | Action::Deallocate { .. }
         | Action::Cluster(_) => (count_schema(), BTreeMap::new()),
@@ -141,6 +147,10 @@ pub(crate) async fn execute(
         Action::CreateTable(create) => return create::run(session, sql, &create).await,
         Action::CreateView(view) => return retry_stale(|| view::create(session, &view)).await,
         Action::AlterTable(alter) => return alter::run(session, &alter).await,
+        Action::ShowSeries(question) => {
+            return retry_stale(|| show_series(session, sql, &question)).await;
+        }
+        Action::Note(note) => return notes::run(session, sql, &note).await,
         Action::Use { .. } | Action::Set { .. } | Action::Reset { .. } => {
             return set(session, action).await;
         }
@@ -172,6 +182,15 @@ pub(crate) async fn execute(
         }
     }
     Ok(Outcome::Done)
+}
+
+async fn show_series(
+    session: &Session,
+    sql: &str,
+    question: &SeriesQuestion,
+) -> Result<Outcome, Error> {
+    let statement = question.as_query(&StatementContext::of(session).await?)?;
+    query::run(session, sql, &statement, &ParameterRow::new()).await
 }
 
 /// [`plan`] of a statement that another one stands for.

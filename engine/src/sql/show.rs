@@ -11,12 +11,13 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::ObjectName;
-use quorate_storage::catalog::{Column, Table, TableOptions};
+use quorate_storage::catalog::{Column, Note, Table, TableNotes, TableOptions};
 use quorate_storage::{ColumnKind, FieldType};
 
 use super::action::{Action, NameFilter};
 use super::cast::name_of;
 use super::names::{no_table, parts, quote, stored_table};
+use super::series::literal;
 use super::{StatementContext, format_duration};
 use crate::exec::batches;
 use crate::memory::{MemoryDatabase, Relation};
@@ -58,6 +59,8 @@ fn columns(action: &Action) -> &'static [&'static str] {
         | Action::Kill { .. }
         | Action::Checkpoint
         | Action::Vacuum
+        | Action::ShowSeries(_)
+        | Action::Note(_)
         | Action::Copy(_)
         | Action::Prepare(_)
         | Action::Deallocate { .. }
@@ -214,7 +217,7 @@ async fn describe_system(
 }
 
 /// A column's type as SQL writes it, and its role.
-fn sql_type(kind: ColumnKind) -> (&'static str, &'static str) {
+pub(crate) fn sql_type(kind: ColumnKind) -> (&'static str, &'static str) {
     match kind {
         ColumnKind::Time => ("TIMESTAMP(9) WITH TIME ZONE", "time"),
         ColumnKind::Tag => ("STRING", "tag"),
@@ -236,7 +239,11 @@ fn create_table(context: &StatementContext, name: &ObjectName) -> Result<Vec<Vec
         return Ok(vec![vec![view.name.clone(), text]]);
     }
     let table = context.table(&place)?;
-    Ok(vec![vec![table.name.clone(), definition(table)]])
+    let mut text = definition(table);
+    if let Some(notes) = context.catalog.notes.of_table(table.id) {
+        text.push_str(&note_statements(table, notes));
+    }
+    Ok(vec![vec![table.name.clone(), text]])
 }
 
 /// The statement that makes a table like this one.
@@ -264,6 +271,37 @@ fn definition(table: &Table) -> String {
         length(time_slice_ns)
     )
     .expect("a String takes every write");
+    text
+}
+
+/// The statements that say of a table and its columns what is said of this one. Labels of series are not among them: they
+/// are of rows.
+fn note_statements(table: &Table, notes: &TableNotes) -> String {
+    let mut text = String::new();
+    let mut set = |on: &str, alter: &str, note: &Note| {
+        let Note { comment, unit, description } = note;
+        if let Some(comment) = comment {
+            write!(text, ";\nCOMMENT ON {on} IS {}", literal(comment))
+                .expect("a String takes every write");
+        }
+        let named = [("unit", unit), ("description", description)].into_iter();
+        let set = named.filter_map(|(name, said)| {
+            said.as_ref().map(|said| format!("{name} = {}", literal(said)))
+        });
+        let set = set.collect::<Vec<_>>().join(", ");
+        if !set.is_empty() {
+            write!(text, ";\nALTER TABLE {alter} SET ({set})").expect("a String takes every write");
+        }
+    };
+    let name = quote(&table.name);
+    set(&format!("TABLE {name}"), &name, &notes.table);
+    for column in &table.columns {
+        if let Some(note) = notes.columns.get(&column.id) {
+            let column = quote(&column.name);
+            let alter = format!("{name} ALTER COLUMN {column}");
+            set(&format!("COLUMN {name}.{column}"), &alter, note);
+        }
+    }
     text
 }
 

@@ -5,8 +5,10 @@
 mod fixture;
 mod last_rows;
 mod limits;
+mod notes;
 mod parameters;
 mod plans;
 mod queries;
+mod series;
 mod sessions;
 mod statements;
