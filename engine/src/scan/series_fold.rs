@@ -123,7 +123,7 @@ impl Folding {
         } else {
             partition(tags)?.ranges()
         };
-        let tags: Vec<&StringViewArray> = tags.iter().map(|tag| tag.as_string_view()).collect();
+        let tags: Vec<&StringViewArray> = tags.iter().map(AsArray::as_string_view).collect();
         for range in ranges.into_iter().filter(|range| !range.is_empty()) {
             let (first, last) = (times[range.start], times[range.end - 1]);
             let value = |tag: &&StringViewArray| {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use datafusion::sql::parser::Statement as FrontStatement;
 use datafusion::sql::sqlparser::ast::{
-    CommentObject, Expr, ObjectName, Query, SetExpr, SqlOption, Statement, Value,
+    CommentObject, Expr, ObjectName, ObjectNamePart, Query, SetExpr, SqlOption, Statement, Value,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -179,7 +179,7 @@ pub(super) fn of_comment(
         CommentObject::Column => {
             let mut table = name;
             let column = if table.0.len() > 1 { table.0.pop() } else { None };
-            let column = column.as_ref().and_then(|part| part.as_ident()).map(name_of);
+            let column = column.as_ref().and_then(ObjectNamePart::as_ident).map(name_of);
             let column = column.ok_or_else(|| {
                 Error::request(ErrorKind::Invalid, "write COMMENT ON COLUMN table.column IS …")
             })?;
