@@ -1,10 +1,13 @@
-//! Predicates over tags, evaluated once per series instead of once per row.
+//! Predicates over tags, evaluated once per series instead of once per row; those over one tag, once per value of it among
+//! the series that are looked at together.
 
+use std::collections::HashMap;
 use std::fmt::{Debug, Formatter};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{AsArray, BooleanArray};
-use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::arrow::array::{ArrayRef, AsArray, BooleanArray, StringViewArray, UInt32Array};
+use datafusion::arrow::compute::{and_kleene, take};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -61,14 +64,25 @@ pub(super) fn constant(filter: &Expr) -> Option<(String, ScalarValue)> {
 
 /// A predicate over the tags of a table, as the store asks it.
 pub(crate) struct TagFilter {
-    predicate: Arc<dyn PhysicalExpr>,
+    /// All must hold.
+    parts: Vec<Part>,
     /// Values of the first tags, where the predicates leave just one each.
     first_tags: Vec<String>,
 }
 
+/// A part of the predicate.
+struct Part {
+    predicate: Arc<dyn PhysicalExpr>,
+    /// The tag that it is about, if it is about one alone: it is evaluated once per value then.
+    tag: Option<usize>,
+    /// What it is evaluated over: that tag, or all.
+    schema: SchemaRef,
+}
+
 impl Debug for TagFilter {
     fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        write!(f, "TagFilter({})", self.predicate)
+        let parts = self.parts.iter().map(|part| part.predicate.to_string());
+        write!(f, "TagFilter({})", parts.collect::<Vec<_>>().join(" AND "))
     }
 }
 
@@ -79,14 +93,77 @@ impl TagFilter {
         table: &Table,
         predicates: &[Expr],
     ) -> Result<Option<Arc<Self>>> {
+        let mut parts = Vec::new();
+        let mut of_several = Vec::new();
+        for predicate in predicates.iter().cloned().map(unnormalize_col) {
+            match only_tag(&predicate, table) {
+                Some(tag) => parts.push(Part::compile(state, table, Some(tag), predicate)?),
+                None => of_several.push(predicate),
+            }
+        }
+        if let Some(all) = conjunction(of_several) {
+            parts.push(Part::compile(state, table, None, all)?);
+        }
         let first_tags = first_tags(table, predicates);
-        let Some(all) = conjunction(predicates.iter().cloned().map(unnormalize_col)) else {
-            return Ok(None);
+        Ok((!parts.is_empty()).then(|| Arc::new(Self { parts, first_tags })))
+    }
+}
+
+/// The place of the tag that a predicate is about, if there is just one.
+fn only_tag(predicate: &Expr, table: &Table) -> Option<usize> {
+    let mut names = predicate.column_refs().into_iter().map(|column| column.name.as_str());
+    let first = names.next()?;
+    if names.any(|name| name != first) {
+        return None;
+    }
+    table.tags().position(|tag| tag.name == first)
+}
+
+impl Part {
+    fn compile(
+        state: &dyn Session,
+        table: &Table,
+        tag: Option<usize>,
+        predicate: Expr,
+    ) -> Result<Self> {
+        let wanted = |(place, _): &(usize, &Column)| tag.is_none_or(|tag| tag == *place);
+        let tags = table.tags().enumerate().filter(wanted);
+        let fields = tags.map(|(_, tag)| Field::new(&tag.name, DataType::Utf8View, true));
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let known = DFSchema::try_from(schema.as_ref().clone())?;
+        Ok(Self { predicate: state.create_physical_expr(predicate, &known)?, tag, schema })
+    }
+
+    fn keep(&self, tags: &RecordBatch) -> Result<BooleanArray, StoreError> {
+        // A tag that was added since this was compiled stands after the ones it knows, and changes nothing.
+        let Some(tag) = self.tag else { return self.evaluate(tags) };
+        let mut places: HashMap<Option<&str>, u32> = HashMap::new();
+        let mut values = Vec::new();
+        let column = tags.column(tag).as_string_view();
+        let place_of = |value| {
+            *places.entry(value).or_insert_with(|| {
+                values.push(value);
+                u32::try_from(values.len() - 1).expect("a batch has fewer values than 2^32")
+            })
         };
-        let field = |tag: &Column| Field::new(&tag.name, DataType::Utf8View, true);
-        let schema = Schema::new(table.tags().map(field).collect::<Vec<_>>());
-        let predicate = state.create_physical_expr(all, &DFSchema::try_from(schema)?)?;
-        Ok(Some(Arc::new(Self { predicate, first_tags })))
+        let of_rows = column.iter().map(place_of).collect::<UInt32Array>();
+        let values: ArrayRef = Arc::new(values.into_iter().collect::<StringViewArray>());
+        let distinct = RecordBatch::try_new(Arc::clone(&self.schema), vec![values])?;
+        Ok(take(&self.evaluate(&distinct)?, &of_rows, None)?.as_boolean().clone())
+    }
+
+    fn evaluate(&self, tags: &RecordBatch) -> Result<BooleanArray, StoreError> {
+        let answer = self
+            .predicate
+            .evaluate(tags)
+            .and_then(|value| value.into_array(tags.num_rows()))
+            .map_err(|e| StoreError::Invalid(e.strip_backtrace()))?;
+        match answer.as_boolean_opt() {
+            Some(answer) => Ok(answer.clone()),
+            None => {
+                Err(StoreError::Internal(format!("filter {} is not a truth value", self.predicate)))
+            }
+        }
     }
 }
 
@@ -106,24 +183,20 @@ impl SeriesFilter for TagFilter {
     }
 
     fn keep(&self, tags: &RecordBatch) -> Result<BooleanArray, StoreError> {
-        // A tag that was added since this was compiled stands after the ones it knows, and changes nothing.
-        let answer = self
-            .predicate
-            .evaluate(tags)
-            .and_then(|value| value.into_array(tags.num_rows()))
-            .map_err(|e| StoreError::Invalid(e.strip_backtrace()))?;
-        match answer.as_boolean_opt() {
-            Some(answer) => Ok(answer.clone()),
-            None => {
-                Err(StoreError::Internal(format!("filter {} is not a truth value", self.predicate)))
-            }
+        let mut kept: Option<BooleanArray> = None;
+        for part in &self.parts {
+            let also = part.keep(tags)?;
+            kept = Some(match kept {
+                Some(kept) => and_kleene(&kept, &also)?,
+                None => also,
+            });
         }
+        kept.ok_or_else(|| StoreError::Internal("a filter without predicates".to_owned()))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::{ArrayRef, StringViewArray};
     use datafusion::execution::SessionStateBuilder;
     use datafusion::functions::expr_fn::{random, regexp_like, upper};
     use datafusion::prelude::{SessionContext, col, in_list, lit};
@@ -159,6 +232,34 @@ mod tests {
         let region = col(datafusion::common::Column::from_name("Region"));
         assert_eq!(kept(col("host").eq(lit("a")).or(region.eq(lit("us")))), [yes, None, yes]);
         assert_eq!(kept(upper(col("host")).eq(lit("B"))), [no, yes, None]);
+    }
+
+    #[test]
+    fn predicates_over_one_tag_and_over_several_all_hold() {
+        let state = SessionStateBuilder::new().with_default_features().build();
+        let context = SessionContext::new_with_state(state);
+        let table = cpu_table();
+        let region = || col(datafusion::common::Column::from_name("Region"));
+        let several = col("host").eq(region()).or(region().is_null());
+        let predicates = [
+            col("host").not_eq(lit("x")),
+            several,
+            region().not_eq(lit("c")).or(region().is_null()),
+        ];
+        let filter = TagFilter::compile(&context.state(), &table, &predicates).unwrap().unwrap();
+        let column = |values: [Option<&str>; 6]| {
+            Arc::new(values.into_iter().collect::<StringViewArray>()) as ArrayRef
+        };
+        let hosts = [Some("a"), Some("x"), Some("a"), Some("a"), Some("c"), None];
+        let regions = [Some("a"), Some("x"), Some("b"), None, Some("c"), None];
+        let tags = RecordBatch::try_from_iter_with_nullable([
+            ("host", column(hosts), true),
+            ("Region", column(regions), true),
+        ])
+        .unwrap();
+        let kept: Vec<Option<bool>> = filter.keep(&tags).unwrap().iter().collect();
+        let (yes, no) = (Some(true), Some(false));
+        assert_eq!(kept, [yes, no, no, yes, no, None]);
     }
 
     #[test]
