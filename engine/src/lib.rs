@@ -14,6 +14,7 @@ mod memory;
 mod outcome;
 mod physical;
 mod patterns;
+mod profile;
 mod prune;
 mod scan;
 mod session;

@@ -217,6 +217,10 @@ impl ExecutionPlan for SeriesScanExec {
             ("series_pruned", &counters.series_pruned),
             ("rows_decoded", &counters.rows_decoded),
             ("rows_merged", &counters.rows_merged),
+            ("pages", &counters.reads.pages),
+            ("pages_pruned", &counters.reads.pages_skipped),
+            ("bytes_read", &counters.reads.bytes_read),
+            ("bytes_cached", &counters.reads.bytes_cached),
         ] {
             let count = Count::new();
             count.add(usize::try_from(value.load(Relaxed)).unwrap_or(usize::MAX));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::catalog::default_table_source::DefaultTableSource;
+use datafusion::common::format::ExplainStatementOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::error::DataFusionError;
@@ -14,12 +15,14 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::parser::Statement as FrontStatement;
 use quorate_storage::TableId;
+use tokio::time::Instant;
 
 use super::StatementContext;
 use super::names::{no_database, no_table, quote};
 use super::parameters::{ParameterRow, bind};
 use crate::catalog::{broken_view, is_stored, united_of};
 use crate::exec::{QueryTicket, stream_plan};
+use crate::profile::{Phases, ProfileExec};
 use crate::{Error, ErrorKind, Outcome, QueryStream, Session};
 
 /// Plans and starts a query.
@@ -41,22 +44,26 @@ pub(super) async fn start(
 ) -> Result<QueryStream, Error> {
     let (options, now) = (session.options(), session.now());
     let engine = Arc::clone(session.engine());
-    let ticket: QueryTicket = engine.queries().begin(
-        sql,
-        super::current_database(&options),
-        &options.client,
-        options.query_timeout.unwrap_or(engine.options().query_timeout),
-    );
+    let ticket = begin(session, sql);
     let (plan, task) = {
         let engine = Arc::clone(&engine);
         let (statement, values) = (statement.clone(), values.clone());
         let work = async move {
+            let begun = Instant::now();
             let context = StatementContext::new(&engine, options, now).await?;
-            physical(&context, &statement, &values).await
+            let phases = Phases { catalog: begun.elapsed(), ..Phases::default() };
+            physical(&context, &statement, &values, phases).await
         };
         ticket.limit(session.engine().runtime().run(work)).await?
     };
     Ok(stream_plan(engine.runtime(), plan, task, ticket))
+}
+
+/// Registers a statement that reads, for as long as the ticket lives.
+pub(super) fn begin(session: &Session, sql: &str) -> QueryTicket {
+    let (engine, options) = (session.engine(), session.options());
+    let timeout = options.query_timeout.unwrap_or(engine.options().query_timeout);
+    engine.queries().begin(sql, super::current_database(&options), &options.client, timeout)
 }
 
 /// Starts a plan of a statement that changes a memory database.
@@ -67,10 +74,7 @@ pub(super) async fn stream(
     plan: &LogicalPlan,
 ) -> Result<QueryStream, Error> {
     let engine = session.engine();
-    let options = &context.options;
-    let timeout = options.query_timeout.unwrap_or(engine.options().query_timeout);
-    let database = context.database_name();
-    let ticket = engine.queries().begin(sql, database, &options.client, timeout);
+    let ticket = begin(session, sql);
     let state = context.state.clone();
     let task = state.task_ctx();
     let plan = plan.clone();
@@ -83,14 +87,37 @@ async fn physical(
     context: &StatementContext,
     statement: &FrontStatement,
     values: &ParameterRow,
+    mut phases: Phases,
 ) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>), Error> {
+    let begun = Instant::now();
     let mut plan = logical(context, statement).await?;
     if !values.is_empty() {
         let types = parameter_types(&plan)?;
         plan = plan.with_param_values(bind(values, &types)?)?;
     }
-    let plan = context.state.create_physical_plan(&plan).await?;
-    Ok((plan, context.state.task_ctx()))
+    let (state, task) = (&context.state, context.state.task_ctx());
+    let LogicalPlan::Analyze(analyze) = &plan else {
+        return Ok((state.create_physical_plan(&plan).await?, task));
+    };
+    if !is_profile(statement) {
+        return Ok((state.create_physical_plan(&plan).await?, task));
+    }
+    phases.logical = begun.elapsed();
+    let begun = Instant::now();
+    let input = state.optimize(&analyze.input)?;
+    phases.rules = begun.elapsed();
+    let begun = Instant::now();
+    let input = state.query_planner().create_physical_plan(&input, state).await?;
+    phases.physical = begun.elapsed();
+    let schema = Arc::clone(analyze.schema.inner());
+    Ok((Arc::new(ProfileExec::new(input, schema, phases)), task))
+}
+
+/// Whether it is `EXPLAIN ANALYZE` and no more; with options it is DataFusion's.
+fn is_profile(statement: &FrontStatement) -> bool {
+    let FrontStatement::Explain(explain) = statement else { return false };
+    let plain = ExplainStatementOptions { analyze: true, ..ExplainStatementOptions::default() };
+    explain.options == plain
 }
 
 /// Schema and parameter types of a query, without running it. With values for its parameters the schema is the one that

@@ -135,19 +135,80 @@ async fn counts_are_answered_without_reading_where_they_are_known() {
     db.check("SELECT count(*), max(time) FROM cpu", &["5 2024-01-01T00:02:00Z"]).await;
 }
 
+/// The text without its numbers, whose units depend on them.
+fn shape(text: &str) -> String {
+    let mut shape = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, number) = rest.split_at(start);
+        shape.push_str(before);
+        shape.push('#');
+        rest = number.trim_start_matches(|c: char| c.is_ascii_digit());
+        let fraction = rest.strip_prefix(['.', ',']);
+        rest = fraction
+            .filter(|f| f.starts_with(|c: char| c.is_ascii_digit()))
+            .map_or(rest, |f| f.trim_start_matches(|c: char| c.is_ascii_digit()));
+        for unit in ["ns", "µs", "ms", "s", " B", " KiB", " MiB"] {
+            let after = rest.strip_prefix(unit);
+            if let Some(after) = after.filter(|a| !a.starts_with(|c: char| c.is_alphanumeric())) {
+                shape.push_str(if unit.starts_with(' ') { " bytes" } else { "time" });
+                rest = after;
+                break;
+            }
+        }
+    }
+    shape.push_str(rest);
+    shape
+}
+
 #[tokio::test]
-async fn explain_analyze_tells_what_was_read() {
+async fn explain_analyze_tells_people_what_each_operator_did() {
     let db = Fixture::new().await.cpu().await;
     db.run("CHECKPOINT").await;
-    let plan = db.rows("EXPLAIN ANALYZE SELECT usage FROM cpu WHERE host = 'a'").await.join("\n");
-    for text in ["SeriesScanExec", "output_rows=2", "segments=", "series_pruned=", "rows_decoded="]
+    let rows =
+        db.rows("EXPLAIN ANALYZE SELECT usage FROM cpu WHERE host = 'a' ORDER BY usage").await;
+    let [operators, summary] = rows.as_slice() else { panic!("{rows:?}") };
+    let want = "\
+Plan with Metrics SortExec: expr=[usage@# ASC NULLS LAST], preserve_partitioning=[false]
+│   # rows · #time
+└─ SeriesScanExec: table=cpu, series=host = Utf#View(\"a\"), columns=[usage], partitions=#
+       # rows · #time
+       segments: # read, # left out · series: # read, # left out · pages: # read, # left out
+       rows: # decoded, # merged · bytes: # bytes from disk, # bytes from the cache";
+    assert_eq!(shape(operators), want);
+    let want = "Summary # rows in #time: planning #time (catalog #time, logical plan #time, rules #time, \
+                physical plan and pruning #time), execution #time";
+    assert_eq!(shape(summary), want);
+    assert!(operators.contains("segments: 1 read"), "{operators}");
+    // Each input stands below its operator.
+    let rows = db
+        .rows("EXPLAIN ANALYZE SELECT a.usage FROM cpu a JOIN cpu b ON a.n = b.n AND a.usage < b.usage")
+        .await;
+    let scans = rows[0].lines().filter(|line| line.contains("─ SeriesScanExec"));
+    assert_eq!(scans.count(), 2, "{}", rows[0]);
+    assert!(rows[0].contains("├─ ") && rows[0].contains("memory "), "{}", rows[0]);
+    // A query that fails tells why.
+    db.check_error("EXPLAIN ANALYZE SELECT 1 / (n - n) FROM cpu", "ivide by zero").await;
+}
+
+#[tokio::test]
+async fn other_forms_of_explain_are_those_of_datafusion() {
+    let db = Fixture::new().await.cpu().await;
+    db.run("CHECKPOINT").await;
+    let query = "SELECT usage FROM cpu WHERE host = 'a'";
+    let plan = db.rows(&format!("EXPLAIN ANALYZE VERBOSE {query}")).await.join("\n");
+    for text in
+        ["output_rows=2", "segments=", "series_pruned=", "rows_decoded=", "pages=", "bytes_"]
     {
         assert!(plan.contains(text), "{text}:\n{plan}");
     }
+    let plan = db.rows(&format!("EXPLAIN ANALYZE FORMAT INDENT {query}")).await.join("\n");
+    assert!(plan.contains("output_rows=2"), "{plan}");
     for format in ["TREE", "PGJSON", "GRAPHVIZ"] {
-        let rows = db.rows(&format!("EXPLAIN FORMAT {format} SELECT usage FROM cpu")).await;
+        let rows = db.rows(&format!("EXPLAIN FORMAT {format} {query}")).await;
         assert!(!rows.is_empty(), "{format}");
     }
+    db.check_error(&format!("EXPLAIN ANALYZE FORMAT TREE {query}"), "not supported").await;
 }
 
 #[tokio::test]

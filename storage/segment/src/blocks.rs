@@ -10,7 +10,7 @@ use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 use quorate_wal::{Disk, DiskFile, OpenMode};
 
-use crate::cache::{SegmentCaches, count};
+use crate::cache::{ScanReads, SegmentCaches, count};
 use crate::format::{BLOCK_BYTES, BlockTable, FORMAT, TableError};
 use crate::{Error, SegmentMeta};
 
@@ -148,12 +148,16 @@ impl VerifiedFile {
         if range.is_empty() {
             return Ok(Bytes::new());
         }
-        let pieces = self.read_ranges(std::slice::from_ref(&range))?;
+        let pieces = self.read_ranges(std::slice::from_ref(&range), &ScanReads::default())?;
         Ok(pieces.slice(range).expect("one range was read in one piece"))
     }
 
     /// Reads ranges of the front, ascending: blocks that follow each other in one piece.
-    pub(crate) fn read_ranges(&self, ranges: &[Range<u64>]) -> Result<FrontPieces, Error> {
+    pub(crate) fn read_ranges(
+        &self,
+        ranges: &[Range<u64>],
+        reads: &ScanReads,
+    ) -> Result<FrontPieces, Error> {
         const SIZE: u64 = BLOCK_BYTES as u64;
         let mut runs: Vec<Range<u64>> = Vec::new();
         for range in ranges.iter().filter(|range| !range.is_empty()) {
@@ -168,7 +172,7 @@ impl VerifiedFile {
         }
         let pieces = runs
             .into_iter()
-            .map(|run| Ok((run.start * SIZE, self.read_blocks(run)?)))
+            .map(|run| Ok((run.start * SIZE, self.read_blocks(run, reads)?)))
             .collect::<Result<_, Error>>()?;
         Ok(FrontPieces { pieces })
     }
@@ -192,11 +196,15 @@ impl VerifiedFile {
     }
 
     /// Reads the blocks of `run`, from the cache as far as it has them.
-    fn read_blocks(&self, run: Range<u64>) -> Result<Bytes, Error> {
+    fn read_blocks(&self, run: Range<u64>, reads: &ScanReads) -> Result<Bytes, Error> {
         if run.end - run.start >= LONG_READ_BLOCKS {
-            return self.read_from_disk(&run).map(Bytes::from);
+            let bytes = self.read_from_disk(&run)?;
+            count(&reads.bytes_read, bytes.len() as u64);
+            return Ok(bytes.into());
         }
         let cached: Vec<_> = run.clone().map(|block| self.caches.get((self.id, block))).collect();
+        let hit: usize = cached.iter().flatten().map(Bytes::len).sum();
+        count(&reads.bytes_cached, hit as u64);
         if let [Some(block)] = cached.as_slice() {
             return Ok(block.clone());
         }
@@ -208,6 +216,7 @@ impl VerifiedFile {
                 same.iter().flatten().for_each(|cached| bytes.extend_from_slice(cached));
             } else {
                 let read = self.read_from_disk(&(block..end))?;
+                count(&reads.bytes_read, read.len() as u64);
                 for (number, read) in (block..end).zip(read.chunks(BLOCK_BYTES)) {
                     self.caches.put((self.id, number), read);
                 }

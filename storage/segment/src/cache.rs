@@ -28,6 +28,19 @@ pub struct ReadCounters {
     pub pages_skipped: AtomicU64,
 }
 
+/// What one scan reads, for those who ask what it cost.
+#[derive(Debug, Default)]
+pub struct ScanReads {
+    /// Pages read and decoded.
+    pub pages: AtomicU64,
+    /// Pages left out, of the row groups that something was read of.
+    pub pages_skipped: AtomicU64,
+    /// Bytes read from disk and verified.
+    pub bytes_read: AtomicU64,
+    /// Bytes that the block cache had.
+    pub bytes_cached: AtomicU64,
+}
+
 /// Adds to a counter that nothing is ordered by.
 pub(crate) fn count(counter: &AtomicU64, by: u64) {
     counter.fetch_add(by, Ordering::Relaxed);

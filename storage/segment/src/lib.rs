@@ -34,7 +34,7 @@ mod sink;
 mod test_support;
 mod writer;
 
-pub use cache::{ReadCounters, SegmentCaches};
+pub use cache::{ReadCounters, ScanReads, SegmentCaches};
 pub use directory::SeriesEntry;
 pub use error::{Error, ErrorKind};
 pub use key::{SeriesKey, SeriesKeyError};

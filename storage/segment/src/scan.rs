@@ -22,7 +22,7 @@ use parquet::arrow::arrow_reader::{
 };
 
 use crate::blocks::FrontPieces;
-use crate::cache::count;
+use crate::cache::{ScanReads, count};
 use crate::columns::Unit;
 use crate::{ColumnId, Error, FieldType, SegmentReader, SeriesEntry, SeriesKey, SeriesRows};
 
@@ -46,6 +46,7 @@ pub struct SegmentScan {
     series: VecDeque<(SeriesKey, u64)>,
     batch: Option<DecodedBatch>,
     failed: bool,
+    reads: Arc<ScanReads>,
 }
 
 /// Decoded rows, and how many of them are handed out.
@@ -85,9 +86,16 @@ impl SegmentScan {
                 .collect(),
             batch: None,
             failed: false,
+            reads: Arc::default(),
             columns,
             reader,
         }
+    }
+
+    /// Adds what it reads to these counters.
+    #[must_use]
+    pub fn counted_by(self, reads: Arc<ScanReads>) -> Self {
+        Self { reads, ..self }
     }
 
     /// Decodes until there are rows to hand out; `false` at the end.
@@ -141,7 +149,7 @@ impl SegmentScan {
 
     fn read_pages(&self, group: usize, selection: &RowSelection) -> Result<FrontPieces, Error> {
         let mut ranges = Vec::new();
-        let mut skipped = 0;
+        let (mut read, mut skipped) = (0, 0);
         for &column in &self.columns {
             let chunk = self.reader.parquet().metadata().row_group(group).column(column);
             let pages = self.reader.pages(group, column).page_locations();
@@ -150,11 +158,14 @@ impl SegmentScan {
             // A dictionary stands before the first page.
             ranges.push(start..first_page);
             let selected = selection.scan_ranges(pages);
+            read += selected.len();
             skipped += pages.len() - selected.len();
             ranges.extend(selected);
         }
         count(&self.reader.file().caches().counters.pages_skipped, skipped as u64);
-        self.reader.file().read_ranges(&ranges)
+        count(&self.reads.pages, read as u64);
+        count(&self.reads.pages_skipped, skipped as u64);
+        self.reader.file().read_ranges(&ranges, &self.reads)
     }
 
     fn decoded(&self, batch: &RecordBatch) -> DecodedBatch {

@@ -63,13 +63,12 @@ impl ScanPartition {
         let plan = &self.plan;
         let mut sources = Vec::with_capacity(plan.sources.len());
         for source in &plan.sources {
+            let reads = &plan.counters.reads;
+            let what = (&plan.layout, plan.with_cleared);
             match &plan.last {
-                None => {
-                    sources.extend(source.open(&self.wanted, &plan.layout, plan.with_cleared)?);
-                }
+                None => sources.extend(source.open(&self.wanted, what, reads)?),
                 Some(carrying) => {
-                    let what = (&plan.layout, plan.with_cleared);
-                    source.open_last(&self.wanted, what, carrying, &mut sources)?;
+                    source.open_last(&self.wanted, what, (carrying, reads), &mut sources)?;
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::Array;
-use quorate_segment::{SegmentReader, SegmentScan, SeriesEntry};
+use quorate_segment::{ScanReads, SegmentReader, SegmentScan, SeriesEntry};
 
 use super::series::{KeyRange, Keys, Wanted};
 use super::{OpenSegment, TimeRange};
@@ -170,8 +170,8 @@ impl Source {
     pub(super) fn open(
         &self,
         wanted: &Wanted,
-        layout: &Layout,
-        with_cleared: bool,
+        (layout, with_cleared): (&Layout, bool),
+        reads: &Arc<ScanReads>,
     ) -> Result<Option<Cut>, Error> {
         if !wanted.overlaps(self.key_min(), self.key_max()) {
             return Ok(None);
@@ -181,12 +181,12 @@ impl Source {
                 let rows = wanted.places(run.series()).into_iter().map(|at| (at, run.rows_of(at)));
                 run.pieces(Arc::new(run.project(layout)), rows.collect())
             }
-            Origin::Segment(segment) => Box::new(SegmentStream::open(
-                &segment.reader,
-                wanted,
-                self.hiding.time,
-                (layout, with_cleared),
-            )?),
+            Origin::Segment(segment) => {
+                let layout = (layout, with_cleared);
+                let stream =
+                    SegmentStream::open(&segment.reader, wanted, self.hiding.time, layout)?;
+                Box::new(SegmentStream { reads: Arc::clone(reads), ..stream })
+            }
         };
         Ok(Some(Cut::new(stream, self.hiding.clone())))
     }
@@ -197,7 +197,7 @@ impl Source {
         &self,
         wanted: &Wanted,
         (layout, with_cleared): (&Layout, bool),
-        carrying: &[usize],
+        (carrying, reads): (&[usize], &Arc<ScanReads>),
         cuts: &mut Vec<Cut>,
     ) -> Result<(), Error> {
         if !wanted.overlaps(self.key_min(), self.key_max()) {
@@ -207,7 +207,7 @@ impl Source {
             Origin::Run(run) => (Arc::clone(run), None),
             Origin::Segment(segment) => {
                 let Some(tail) = segment.tails.of(segment, layout)? else {
-                    cuts.extend(self.open(wanted, layout, with_cleared)?);
+                    cuts.extend(self.open(wanted, (layout, with_cleared), reads)?);
                     return Ok(());
                 };
                 (tail, Some(segment))
@@ -232,6 +232,7 @@ impl Source {
             let wanted = Wanted::Keys(Keys::new(unsettled));
             let what = (layout, with_cleared);
             let rows = SegmentStream::open(&segment.reader, &wanted, self.hiding.time, what)?;
+            let rows = SegmentStream { reads: Arc::clone(reads), ..rows };
             cuts.push(Cut::new(Box::new(rows), self.hiding.clone()));
         }
         Ok(())
@@ -263,6 +264,7 @@ pub(crate) struct SegmentStream {
     present: Vec<bool>,
     with_cleared: bool,
     scan: Option<SegmentScan>,
+    reads: Arc<ScanReads>,
 }
 
 impl std::fmt::Debug for SegmentStream {
@@ -298,6 +300,7 @@ impl SegmentStream {
             present: layout.iter().map(|(id, _)| has(id)).collect(),
             with_cleared: with_cleared && reader.meta().has_cleared,
             scan: None,
+            reads: Arc::default(),
         })
     }
 
@@ -324,7 +327,8 @@ impl SegmentStream {
         if chunk.is_empty() {
             return Ok(false);
         }
-        self.scan = Some(self.reader.scan(chunk, &self.layout, self.with_cleared)?);
+        let scan = self.reader.scan(chunk, &self.layout, self.with_cleared)?;
+        self.scan = Some(scan.counted_by(Arc::clone(&self.reads)));
         Ok(true)
     }
 

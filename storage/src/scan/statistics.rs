@@ -1,6 +1,9 @@
 //! What a scan knows beforehand, and what it counts on the way.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+
+use quorate_segment::ScanReads;
 
 use super::TimeRange;
 use super::source::Source;
@@ -20,6 +23,8 @@ pub struct ScanCounters {
     pub rows_decoded: AtomicU64,
     /// Rows that needed a merge because segments or memtables overlap.
     pub rows_merged: AtomicU64,
+    /// Pages and bytes of segments.
+    pub reads: Arc<ScanReads>,
 }
 
 /// What is known of the rows of a scan.
