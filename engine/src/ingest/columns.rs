@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::batch_plan::BatchPlan;
 use super::batch_rows::convert;
 use super::cpu::on_cpu;
-use super::growth::{Growth, Needed, grow};
+use super::growth::{Growth, Needed, Overflow, grow};
 use super::lines::known_database;
 use crate::{Engine, Error, ErrorKind, Session};
 
@@ -210,7 +210,7 @@ impl ColumnsWriter {
             }
             let columns = plan.definitions();
             let needed = vec![Needed { table: self.target.table.clone(), columns }];
-            match grow(&store, &self.database, &catalog, needed).await? {
+            match grow(&store, &self.database, &catalog, needed, Overflow::Refuse).await? {
                 Growth::Done(catalog) => {
                     self.report.notices.append(&mut plan.notices);
                     self.report.notices.dedup();

@@ -6,12 +6,16 @@
 
 use std::sync::Arc;
 
+use quorate_storage::catalog::limits::{COLUMNS_PER_TABLE_MAX, TAGS_PER_TABLE_MAX};
 use quorate_storage::catalog::{
     Catalog, CatalogCommand, CatalogRejection, ColumnDefinition, Table, TableOptions,
 };
 use quorate_storage::{ColumnKind, Store};
 
 use crate::Error;
+
+/// Why a line is refused that needs more columns than its table may have.
+const TOO_MANY: &str = "the table has as many columns as it may have";
 
 /// Name of the time column of tables that are made by writing to them.
 pub(super) const TIME: &str = "time";
@@ -23,6 +27,29 @@ pub(super) struct Needed {
     pub(super) table: String,
     /// Its columns, in the order in which a new table shows them; the time is used for a new table only.
     pub(super) columns: Vec<ColumnDefinition>,
+}
+
+/// The columns, of those wanted, for which the table has room.
+fn fitting(table: Option<&Arc<Table>>, wanted: &[ColumnDefinition]) -> Vec<ColumnDefinition> {
+    let have = |kind: fn(ColumnKind) -> bool| {
+        table.map_or(0, |table| table.columns.iter().filter(|c| kind(c.kind)).count())
+    };
+    let mut room = COLUMNS_PER_TABLE_MAX.saturating_sub(have(|_| true));
+    let mut room_for_tags = TAGS_PER_TABLE_MAX.saturating_sub(have(|kind| kind == ColumnKind::Tag));
+    let fits = |column: &&ColumnDefinition| {
+        // That of a table which is there is named, and not made.
+        if column.kind == ColumnKind::Time && table.is_some() {
+            return true;
+        }
+        let tag = usize::from(column.kind == ColumnKind::Tag);
+        let fits = room > 0 && room_for_tags >= tag;
+        if fits {
+            room -= 1;
+            room_for_tags -= tag;
+        }
+        fits
+    };
+    wanted.iter().filter(fits).cloned().collect()
 }
 
 /// What became of a request for columns.
@@ -52,12 +79,22 @@ impl Needed {
     }
 }
 
+/// What to do where a table would have too many columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overflow {
+    /// Make the first ones, as many as fit.
+    Fill,
+    /// Make none.
+    Refuse,
+}
+
 /// Makes what is missing. `catalog` is what the rows were decoded with.
 pub(super) async fn grow(
     store: &Store,
     database: &str,
     catalog: &Arc<Catalog>,
     needed: Vec<Needed>,
+    overflow: Overflow,
 ) -> Result<Growth, Error> {
     let mut grown = false;
     for needed in needed {
@@ -74,15 +111,22 @@ pub(super) async fn grow(
                 std::iter::once(time).chain(missing).collect()
             }
         };
+        let fitting = (overflow == Overflow::Fill)
+            .then(|| fitting(table, &columns))
+            .filter(|fitting| fitting.len() < columns.len());
         let command = CatalogCommand::CreateTable {
             database: database.to_owned(),
             name: needed.table.clone(),
-            columns,
+            columns: fitting.clone().unwrap_or(columns),
             options: TableOptions::default(),
             if_not_exists: true,
             extend: true,
         };
         match store.change_catalog(command).await {
+            Ok(_) if fitting.is_some() => {
+                let (table, why) = (needed.table, CatalogRejection::Limit(TOO_MANY.to_owned()));
+                return Ok(Growth::Refused { table, why });
+            }
             Ok(_) => grown = true,
             Err(quorate_storage::Error::Catalog(CatalogRejection::ColumnConflict { .. })) => {
                 return Ok(Growth::Changed(store.catalog()));

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Precision;
 use super::cpu::on_cpu;
-use super::growth::{Growth, Needed, TIME, grow};
+use super::growth::{Growth, Needed, Overflow, TIME, grow};
 use super::line_decoder::{CHUNK_BYTES, Decoded, DecodedTable, Place, Rules, decode};
 use crate::{Error, ErrorKind, Session};
 
@@ -168,7 +168,9 @@ impl<'a> LinesRequest<'a> {
                 return Ok(decoded);
             }
             let needed = decoded.tables.iter().map(needed).collect();
-            match grow(self.store, &self.rules.database, &self.rules.catalog, needed).await? {
+            let overflow = if self.accept_partial { Overflow::Fill } else { Overflow::Refuse };
+            let Rules { database, catalog, .. } = &self.rules;
+            match grow(self.store, database, catalog, needed, overflow).await? {
                 Growth::Done(catalog) => {
                     self.rules.catalog = catalog;
                     return Ok(decoded);

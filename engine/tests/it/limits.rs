@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::StreamExt;
+use quorate_engine::ingest::Precision;
 use quorate_engine::{Error, ErrorKind, Outcome, SessionOptions};
 
 use crate::fixture::{Fixture, collect, rows, stateful};
@@ -10,6 +11,25 @@ use crate::fixture::{Fixture, collect, rows, stateful};
 /// A query that would run for hours.
 const ENDLESS: &str =
     "SELECT count(*) FROM generate_series(1, 9000000000000000000) WHERE value % 7 = 8";
+
+#[tokio::test]
+async fn a_line_with_too_many_fields_does_not_keep_others_out_of_a_new_table() {
+    let db = Fixture::new().await;
+    let many: Vec<String> = (0..5_000).map(|i| format!("f{i}=1")).collect();
+    let body = format!("t,host=a x=1 1\nt,host=a {} 2\nt,host=a x=3 3\n", many.join(","));
+    let write = async |accept_partial| {
+        let body = bytes::Bytes::from(body.clone());
+        let report = db.session.write_lines(body, Precision::Nanosecond, accept_partial).await;
+        let report = report.unwrap();
+        let lines: Vec<u64> = report.rejected.iter().map(|line| line.line_number).collect();
+        (report.points, lines)
+    };
+    // Where all or nothing is stored, no columns are made for what will be refused.
+    assert_eq!(write(false).await.0, 0);
+    db.check("SHOW TABLES", &[]).await;
+    assert_eq!(write(true).await, (2, vec![2]));
+    db.check("SELECT x FROM t ORDER BY time", &["1.0", "3.0"]).await;
+}
 
 #[tokio::test]
 async fn a_query_ends_at_its_timeout() {
