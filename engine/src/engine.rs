@@ -101,6 +101,7 @@ impl Engine {
         // After the store has locked the directory: nobody else spills there.
         let spill = options.spill_dir.clone().unwrap_or_else(|| options.store.dir.join("spill"));
         empty_dir(&spill)?;
+        crate::sql::remove_unfinished(&copy_notes(&options));
         let env = runtime_env(&options, spill)?;
         Ok(Arc::new(Self {
             store,
@@ -150,6 +151,11 @@ impl Engine {
         &self.options
     }
 
+    /// Where files that `COPY` has not finished are noted.
+    pub(crate) fn copy_notes(&self) -> PathBuf {
+        copy_notes(&self.options)
+    }
+
     /// The DataFusion state that every statement starts from; it has no catalog.
     pub(crate) fn template(&self) -> &SessionState {
         &self.template
@@ -169,6 +175,10 @@ impl Engine {
     pub(crate) fn queries(&self) -> &Arc<QueryRegistry> {
         &self.queries
     }
+}
+
+fn copy_notes(options: &EngineOptions) -> PathBuf {
+    options.store.dir.join("copies")
 }
 
 /// Removes what queries before a crash have spilled.
@@ -217,7 +227,8 @@ pub(crate) fn set_time_zone(state: &mut SessionState, zone: &str) -> Result<(), 
 fn template(partitions: usize, env: Arc<RuntimeEnv>) -> Result<SessionState, DataFusionError> {
     let mut config = SessionConfig::new()
         .with_target_partitions(partitions)
-        .with_information_schema(true)
+        // Its place is taken by ours, which has more tables.
+        .with_information_schema(false)
         .with_create_default_catalog_and_schema(false)
         .with_default_catalog_and_schema("main", "public");
     let options = config.options_mut();
@@ -238,5 +249,7 @@ fn template(partitions: usize, env: Arc<RuntimeEnv>) -> Result<SessionState, Dat
         .with_physical_optimizer_rules(physical::rules())
         .build();
     state.register_function_rewrite(Arc::new(PatternRewrite))?;
-    quorate_timeseries::install(state)
+    let mut state = quorate_timeseries::install(state)?;
+    crate::sql::install_session_functions(&mut state)?;
+    Ok(state)
 }

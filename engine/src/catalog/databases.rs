@@ -9,6 +9,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::TableType;
 use quorate_storage::catalog::{Catalog, Database};
 
+use super::information::{self, InformationSchema};
 use super::memory::MemoryCatalog;
 use super::series_table::SeriesTable;
 use super::system::SystemTable;
@@ -102,6 +103,7 @@ impl CatalogProvider for OneDatabase {
                 catalog: Arc::clone(&self.catalog),
                 reads: self.reads.clone(),
             })),
+            information::NAME => Some(Arc::new(InformationSchema::new(&self.catalog, &self.reads))),
             _ => None,
         }
     }

@@ -9,6 +9,7 @@ use datafusion::logical_expr::TableType;
 use quorate_storage::catalog::Catalog;
 
 use super::Reads;
+use super::information::{self, InformationSchema};
 use super::view::view_table;
 use crate::memory::{MemoryDatabase, Relation};
 
@@ -27,7 +28,11 @@ impl CatalogProvider for MemoryCatalog {
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
-        (name == "public").then(|| Arc::new(MemorySchema(self.clone())) as Arc<dyn SchemaProvider>)
+        match name {
+            "public" => Some(Arc::new(MemorySchema(self.clone()))),
+            information::NAME => Some(Arc::new(InformationSchema::new(&self.catalog, &self.reads))),
+            _ => None,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod databases;
+mod information;
 mod memory;
 mod series_function;
 mod series_table;

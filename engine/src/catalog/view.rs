@@ -14,6 +14,7 @@ use quorate_storage::catalog::{Catalog, View};
 
 use super::{Reads, SERIES, SeriesFunction, databases};
 use crate::engine::set_time_zone;
+use crate::sql::set_database;
 
 /// Views that may be defined by each other.
 const NESTED_MAX: u8 = 16;
@@ -62,6 +63,7 @@ async fn plan_view(
     let config = state.config_mut().options_mut();
     database.clone_into(&mut config.catalog.default_catalog);
     set_time_zone(&mut state, &zone)?;
+    set_database(&mut state, database)?;
     state.create_logical_plan(query).await
 }
 

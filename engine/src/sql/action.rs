@@ -495,6 +495,9 @@ fn show_variable(variable: &[Ident]) -> Action {
         "all" => Action::ShowSetting { name: None },
         "queries" => Action::ShowQueries,
         "time.zone" => Action::ShowSetting { name: Some("timezone".to_owned()) },
+        "transaction.isolation.level" => {
+            Action::ShowSetting { name: Some("transaction_isolation".to_owned()) }
+        }
         _ => Action::ShowSetting { name: Some(name) },
     }
 }

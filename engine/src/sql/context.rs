@@ -62,6 +62,7 @@ impl StatementContext {
         let config = state.config_mut().options_mut();
         super::current_database(&options).clone_into(&mut config.catalog.default_catalog);
         set_time_zone(&mut state, &zone)?;
+        super::set_database(&mut state, super::current_database(&options))?;
         state.mark_start_execution();
         if let Some(now) = now {
             let now = DateTime::from_timestamp_nanos(now);

@@ -32,6 +32,7 @@ mod prepared;
 mod query;
 mod run;
 mod series;
+mod session_functions;
 mod settings;
 mod show;
 mod update;
@@ -40,7 +41,9 @@ mod view;
 mod words;
 
 pub(crate) use context::StatementContext;
+pub(crate) use copy::remove_unfinished;
 pub(crate) use duration::format_duration;
 pub(crate) use run::{execute, plan};
+pub(crate) use session_functions::{install as install_session_functions, set_database};
 use settings::current_database;
 pub(crate) use show::sql_type;

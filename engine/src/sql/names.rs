@@ -1,6 +1,8 @@
 //! Names in statements: unquoted ones are lower case, as DataFusion has it.
 
-use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, ObjectName, SelectItem, SetExpr, Statement};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
 
 use crate::{Error, ErrorKind};
 
@@ -16,7 +18,31 @@ pub(crate) fn name_of(ident: &Ident) -> String {
 pub(crate) fn quote(name: &str) -> String {
     let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-    if plain { name.to_owned() } else { quote_always(name) }
+    if plain && !means_something_else(name) { name.to_owned() } else { quote_always(name) }
+}
+
+/// Whether a plain word is no name where names of tables and columns stand. Which words are reserved depends on the
+/// place, so the parser is asked.
+fn means_something_else(word: &str) -> bool {
+    let parsed = |sql: &str| {
+        let mut parser = Parser::new(&GenericDialect {}).try_with_sql(sql).ok()?;
+        parser.parse_statement().ok()
+    };
+    let definition = format!("CREATE TABLE {word} ({word} DOUBLE, PRIMARY KEY ({word}))");
+    let defines =
+        |statement| matches!(statement, Statement::CreateTable(t) if t.columns.len() == 1);
+    let query = format!("SELECT {word}, {word} + 1 FROM {word} WHERE {word} = 1 ORDER BY {word}");
+    let reads = |statement| match statement {
+        Statement::Query(query) => matches!(
+            query.body.as_ref(),
+            SetExpr::Select(select) if matches!(
+                select.projection.as_slice(),
+                [SelectItem::UnnamedExpr(Expr::Identifier(_)), SelectItem::UnnamedExpr(_)]
+            ) && select.selection.is_some()
+        ),
+        _ => false,
+    };
+    !(parsed(&definition).is_some_and(defines) && parsed(&query).is_some_and(reads))
 }
 
 /// A name in quotes, keyword or not, for text that is parsed again.
@@ -145,9 +171,6 @@ pub(crate) fn no_column<'a>(
 
 #[cfg(test)]
 mod tests {
-    use datafusion::sql::sqlparser::dialect::GenericDialect;
-    use datafusion::sql::sqlparser::parser::Parser;
-
     use super::*;
 
     fn object(text: &str) -> ObjectName {
@@ -191,6 +214,16 @@ mod tests {
             [("cpu", "cpu"), ("Cpu", "\"Cpu\""), ("a\"b", "\"a\"\"b\""), ("1x", "\"1x\"")]
         {
             assert_eq!(quote(name), want);
+        }
+    }
+
+    #[test]
+    fn words_that_mean_something_else_are_quoted_and_others_are_not() {
+        for word in ["order", "select", "group", "from", "where", "primary", "current_user"] {
+            assert_eq!(quote(word), format!("\"{word}\""));
+        }
+        for word in ["time", "host", "region", "usage", "value", "name", "n", "date", "level"] {
+            assert_eq!(quote(word), word);
         }
     }
 }

@@ -57,7 +57,7 @@ pub(crate) fn parse(sql: &str) -> Result<Parsed, Error> {
     let tokens = Tokenizer::new(&DIALECT, sql)
         .tokenize_with_location()
         .map_err(|e| syntax(e.message, e.location.line, e.location.column))?;
-    let (tokens, parameters) = number_parameters(tokens)?;
+    let (tokens, parameters) = number_parameters(without_parentheses(tokens))?;
     let end = end_of(&tokens);
     let tokens = quorate_timeseries::rewrite_tokens(tokens).map_err(|e| parser_error(&e, end))?;
     if let Some(statement) = own_statement(&tokens) {
@@ -161,6 +161,28 @@ fn end_of(tokens: &[TokenWithSpan]) -> (u64, u64) {
 fn begins_with(tokens: &[TokenWithSpan], keyword: &str) -> bool {
     let first = tokens.iter().map(|t| &t.token).find(|t| !matches!(t, Token::Whitespace(_)));
     matches!(first, Some(Token::Word(word)) if word.quote_style.is_none() && word.value.eq_ignore_ascii_case(keyword))
+}
+
+/// Takes the `()` off `current_user()` and its like, which sqlparser knows without them only.
+fn without_parentheses(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let is_function = |token: &Token| {
+        let Token::Word(word) = token else { return false };
+        let names = ["CURRENT_USER", "SESSION_USER", "CURRENT_CATALOG"];
+        word.quote_style.is_none() && names.iter().any(|n| word.value.eq_ignore_ascii_case(n))
+    };
+    let mut at = 0;
+    while let Some(next) = tokens.iter().skip(at).position(|t| is_function(&t.token)) {
+        at += next + 1;
+        let after = |from: usize| {
+            (from..tokens.len()).find(|i| !matches!(tokens[*i].token, Token::Whitespace(_)))
+        };
+        let open = after(at).filter(|i| tokens[*i].token == Token::LParen);
+        let close = open.and_then(|open| after(open + 1));
+        if let Some(close) = close.filter(|i| tokens[*i].token == Token::RParen) {
+            tokens.drain(at..=close);
+        }
+    }
+    tokens
 }
 
 /// Writes `$n` for every `?`, and collects the parameters.
@@ -313,6 +335,18 @@ mod tests {
         check_parameters("SELECT $2, $1, $2", &["$1", "$2"], "SELECT $2, $1, $2");
         check_parameters("SELECT $3", &["$1", "$2", "$3"], "SELECT $3");
         check_parameters("SELECT $b, $a, $b", &["$b", "$a"], "SELECT $b, $a, $b");
+    }
+
+    #[test]
+    fn functions_that_are_keywords_may_have_parentheses() {
+        for (sql, text) in [
+            ("SELECT current_user()", "SELECT current_user"),
+            ("SELECT (Session_User ( )), f()", "SELECT (Session_User), f()"),
+            ("SELECT current_catalog() FROM t", "SELECT current_catalog FROM t"),
+        ] {
+            check_parameters(sql, &[], text);
+        }
+        assert!(parse("SELECT current_user(1)").is_err());
     }
 
     #[test]

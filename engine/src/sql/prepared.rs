@@ -45,7 +45,7 @@ impl Preparation {
                 format!("Prepared statement '{name}' already exists; DEALLOCATE it first");
             return Err(Error::request(ErrorKind::Conflict, message));
         }
-        super::settings::must_be_stateful(&session.options())?;
+        must_be_kept(session)?;
         let Parsed { statement, parameters } = parse(text)?;
         let nested =
             matches!(statement, ParsedStatement::Prepare(_)) || execution(&statement).is_some();
@@ -170,7 +170,7 @@ impl Execution {
 
 /// `DEALLOCATE`; `ALL` is no name.
 pub(super) fn deallocate(session: &Session, name: &Ident) -> Result<(), Error> {
-    super::settings::must_be_stateful(&session.options())?;
+    must_be_kept(session)?;
     let all = name.quote_style.is_none() && name.value.eq_ignore_ascii_case("ALL");
     let name = name_of(name);
     session.change(|options| {
@@ -178,6 +178,18 @@ pub(super) fn deallocate(session: &Session, name: &Ident) -> Result<(), Error> {
         options.prepared.retain(|known| !all && known.name != name);
         if all || options.prepared.len() < before { Ok(()) } else { Err(unknown(&name)) }
     })
+}
+
+/// Refuses what nobody would remember.
+fn must_be_kept(session: &Session) -> Result<(), Error> {
+    if session.options().stateful {
+        return Ok(());
+    }
+    Err(Error::request(
+        ErrorKind::Unsupported,
+        "nothing would remember a prepared statement: the connection sends no session cookie; prepare by the \
+         client's own call, or send the statement with its parameters each time",
+    ))
 }
 
 fn unknown(name: &str) -> Error {

@@ -21,6 +21,35 @@ const SETTINGS: [(&str, &str, &str); 4] = [
     ("query_timeout", "query-timeout", "how long a query may run"),
 ];
 
+/// What tools ask for as they do of `PostgreSQL`, and what never changes.
+const FIXED: [(&str, &str); 6] = [
+    ("client_encoding", "UTF8"),
+    ("search_path", "public"),
+    ("server_encoding", "UTF8"),
+    ("server_version", env!("CARGO_PKG_VERSION")),
+    ("standard_conforming_strings", "on"),
+    // A statement sees what was acknowledged before it began, and commits by itself.
+    ("transaction_isolation", "read committed"),
+];
+
+/// Names and values of what never changes.
+pub(super) fn fixed() -> impl Iterator<Item = (&'static str, &'static str)> {
+    FIXED.into_iter()
+}
+
+/// Whether a setting is one that never changes. To set it to what it is changes nothing; to anything else is an error.
+fn is_fixed(name: &str, value: &str) -> Result<bool, Error> {
+    let Some((_, fixed)) = FIXED.iter().find(|(known, _)| *known == name) else { return Ok(false) };
+    let plain = |text: &str| text.replace('-', "").to_ascii_lowercase();
+    if plain(value) == plain(fixed) {
+        return Ok(true);
+    }
+    Err(Error::request(
+        ErrorKind::Unsupported,
+        format!("{name:?} is always {fixed:?}; it cannot be set to {value:?}"),
+    ))
+}
+
 /// The database that names are looked up in.
 pub(crate) fn current_database(options: &SessionOptions) -> &str {
     options.database.as_deref().unwrap_or("main")
@@ -52,6 +81,9 @@ fn check_time_zone(zone: &str) -> Result<Arc<str>, Error> {
 
 /// Changes one setting.
 pub(crate) fn set(options: &mut SessionOptions, name: &str, value: &str) -> Result<(), Error> {
+    if is_fixed(name, value)? {
+        return Ok(());
+    }
     must_be_stateful(options)?;
     match name {
         "database" => options.database = Some(value.to_owned()),
@@ -143,7 +175,7 @@ fn value_of(engine: &Engine, options: &SessionOptions, name: &str) -> (String, b
 }
 
 /// Refuses what nobody would remember.
-pub(super) fn must_be_stateful(options: &SessionOptions) -> Result<(), Error> {
+fn must_be_stateful(options: &SessionOptions) -> Result<(), Error> {
     if options.stateful {
         return Ok(());
     }
@@ -211,6 +243,15 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
         }
         assert!(reset(&mut options, "nothing").is_err());
+    }
+
+    #[test]
+    fn what_never_changes_can_be_set_to_what_it_is_only() {
+        let mut options = SessionOptions::default();
+        set(&mut options, "client_encoding", "utf-8").unwrap();
+        set(&mut options, "search_path", "public").unwrap();
+        let error = set(&mut options, "client_encoding", "LATIN1").unwrap_err();
+        assert!(error.to_string().contains("always \"UTF8\""), "{error}");
     }
 
     #[test]

@@ -331,6 +331,7 @@ fn settings(context: &StatementContext, name: Option<&str>) -> Result<Vec<Vec<St
         .into_iter()
         .map(|entry| vec![entry.key, entry.value.unwrap_or_else(|| "NULL".to_owned())]);
     all.extend(of_datafusion);
+    all.extend(super::settings::fixed().map(|(name, value)| vec![name.into(), value.into()]));
     if let Some(name) = name {
         all.retain(|row| row[0] == name);
         if all.is_empty() {

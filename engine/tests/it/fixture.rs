@@ -1,5 +1,6 @@
 //! An engine on a temporary directory, and answers as text.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +50,11 @@ impl Fixture {
         let engine = Engine::open(RealDisk::shared(), options).await.unwrap();
         let session = engine.session(stateful());
         Self { engine, session, dir }
+    }
+
+    /// Its data directory.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// The same directory, opened again.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests unwrap as tests do")]
 
+mod copies;
 mod fixture;
 mod last_rows;
 mod limits;
@@ -12,3 +13,4 @@ mod queries;
 mod series;
 mod sessions;
 mod statements;
+mod tools;

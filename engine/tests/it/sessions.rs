@@ -35,6 +35,22 @@ async fn the_time_zone_is_that_of_naive_times_and_of_answers() {
     db.run("RESET timezone").await;
     db.check("SELECT time FROM cpu WHERE host = 'z'", &["2024-07-01T00:00:00Z"]).await;
     db.check_error("SET timezone = 'Nowhere'", "not a time zone").await;
+    // Numbers are instants in every zone.
+    for zone in ["UTC", "Europe/Berlin", "-05:00"] {
+        db.run(&format!("SET timezone = '{zone}'")).await;
+        for instant in [
+            "to_timestamp(1704067200)",
+            "to_timestamp(1704067200.0)",
+            "to_timestamp_seconds(1704067200)",
+            "to_timestamp_millis(1704067200000)",
+            "to_timestamp('2024-01-01T00:00:00Z')",
+        ] {
+            let sql = format!("SELECT {instant} = '2024-01-01T00:00:00Z'::timestamptz");
+            assert_eq!(db.rows(&sql).await, ["true"], "{sql} in {zone}");
+        }
+        let sql = "SELECT bool_and(to_timestamp(v) = '1970-01-01T00:00:01Z'::timestamptz) FROM (VALUES (1), (1)) t (v)";
+        assert_eq!(db.rows(sql).await, ["true"], "in {zone}");
+    }
 }
 
 #[tokio::test]
@@ -45,6 +61,17 @@ async fn a_session_without_memory_refuses_set() {
         let error = session.execute(sql, None).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
         assert!(error.to_string().contains("query-timeout"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn prepare_without_a_session_names_other_ways() {
+    let db = Fixture::new().await;
+    let session = db.engine.session(SessionOptions::default());
+    for sql in ["PREPARE p AS SELECT 1", "DEALLOCATE p", "DEALLOCATE ALL"] {
+        let error = session.execute(sql, None).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{sql}: {error}");
+        assert!(error.to_string().contains("the client's own call"), "{sql}: {error}");
     }
 }
 
@@ -130,6 +157,16 @@ async fn show_and_describe_answer() {
     assert_eq!(db.rows("DESCRIBE system.settings").await.len(), 4);
     let create = db.rows("SHOW CREATE TABLE cpu").await.join("\n");
     assert!(create.contains("PRIMARY KEY (host, region, time)"), "{create}");
+    db.run(
+        "CREATE TABLE \"order\" (time TIMESTAMP, \"group\" STRING, \"select\" BIGINT, PRIMARY KEY (\"group\", time))",
+    )
+    .await;
+    let create = db.rows("SHOW CREATE TABLE \"order\"").await.join("\n");
+    let create = create.strip_prefix("order ").unwrap_or(&create).to_owned();
+    let described = db.rows("DESCRIBE \"order\"").await;
+    db.run("DROP TABLE \"order\"").await;
+    db.run(&create).await;
+    assert_eq!(db.rows("DESCRIBE \"order\"").await, described, "{create}");
     db.check("SHOW timezone", &["timezone UTC"]).await;
     assert!(db.rows("SHOW ALL").await.contains(&"query_timeout 1m".to_owned()));
     assert!(!db.rows("SHOW FUNCTIONS").await.is_empty());

@@ -3,6 +3,8 @@
 //! A file is written under another name and takes its own when it is whole and synced. A file is read twice: nothing is
 //! stored before all of it has proved to fit the table.
 
+mod csv_reader;
+mod csv_writer;
 mod place;
 mod sink;
 mod source;
@@ -21,6 +23,7 @@ use quorate_storage::batch::Nulls;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+pub(crate) use self::place::remove_unfinished;
 use self::sink::Sink;
 pub(crate) use self::statement::CopyStatement;
 use self::statement::Direction;
@@ -60,7 +63,8 @@ impl CopyStatement {
     ) -> Result<Outcome, Error> {
         let path = place::path_of(session.engine(), &self.file)?;
         let dir = session.engine().options().file_dir.clone().unwrap_or_default();
-        let file = FileAt { dir, path, statement: self.clone() };
+        let notes = session.engine().copy_notes();
+        let file = FileAt { dir, path, notes, statement: self.clone() };
         match (&self.direction, self.rows()?) {
             (Direction::From(table, columns), _) => {
                 file.load(session, sql, table, columns, parameters).await
@@ -99,6 +103,8 @@ fn query_of(query: &Query) -> FrontStatement {
 struct FileAt {
     dir: PathBuf,
     path: PathBuf,
+    /// Where unfinished files are noted.
+    notes: PathBuf,
     statement: CopyStatement,
 }
 
@@ -113,11 +119,10 @@ impl FileAt {
         let stream = query::start(session, sql, rows, &parameters.single_row()?).await?;
         let (schema, mut batches) = (stream.schema, stream.batches);
         let (sender, mut receiver) = mpsc::channel::<RecordBatch>(BATCHES_AHEAD);
-        let Self { dir, path, statement: CopyStatement { file, options, .. } } = self;
         // The file is whole only if the sender says so: it may go because the query has failed.
         let (whole, is_whole) = tokio::sync::oneshot::channel::<()>();
         let writing = tokio::task::spawn_blocking(move || {
-            let mut sink = Sink::create(&dir, &path, &file, &options, &schema)?;
+            let mut sink = Sink::create(&self, &schema)?;
             while let Some(batch) = receiver.blocking_recv() {
                 sink.write(&batch)?;
             }
@@ -170,7 +175,7 @@ impl FileAt {
         let session = keyed.session();
         let context = StatementContext::of(session).await?;
         let place = stored_table(table, context.database_name())?;
-        let ticket = begin(session, sql);
+        let ticket = query::begin(session, sql);
         let told = self.clone();
         let told =
             ticket.limit(session.engine().runtime().run(async move { told.names() })).await?;
@@ -200,7 +205,7 @@ impl FileAt {
     }
 
     fn names(&self) -> Result<Option<Vec<String>>, Error> {
-        let Self { dir, path, statement } = self;
+        let Self { dir, path, statement, .. } = self;
         let mut opened = place::open(dir, path, &statement.file)?;
         source::names(&statement.file, &mut opened, &statement.options)
     }
@@ -220,7 +225,7 @@ impl FileAt {
     }
 
     fn read(&self, types: &SchemaRef, sender: &mpsc::Sender<RecordBatch>) -> Result<(), Error> {
-        let Self { dir, path, statement: CopyStatement { file, options, .. } } = self;
+        let Self { dir, path, statement: CopyStatement { file, options, .. }, .. } = self;
         let opened = place::open(dir, path, file)?;
         for batch in source::batches(file, opened, options, types)? {
             let batch = batch.map_err(|e| source::unreadable(file, &e))?;
@@ -311,10 +316,4 @@ fn within(file: &str, row: usize, error: Error) -> Error {
         }
         other => other,
     }
-}
-
-fn begin(session: &Session, sql: &str) -> QueryTicket {
-    let (engine, options) = (session.engine(), session.options());
-    let timeout = options.query_timeout.unwrap_or(engine.options().query_timeout);
-    engine.queries().begin(sql, super::current_database(&options), &options.client, timeout)
 }

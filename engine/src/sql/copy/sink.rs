@@ -2,14 +2,12 @@
 
 use std::fs::File;
 use std::io::BufWriter;
-use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::array::{
     Array, ArrayData, Float16Array, Float32Array, Float64Array, make_array,
 };
-use datafusion::arrow::csv;
 use datafusion::arrow::datatypes::{DataType, Float16Type, Float32Type, Float64Type, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::ipc::writer::FileWriter;
@@ -20,8 +18,10 @@ use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::properties::WriterProperties;
 
+use super::csv_writer::CsvWriter;
 use super::place::NewFile;
-use super::statement::{FileOptions, Format};
+use super::statement::Format;
+use super::{CopyStatement, FileAt};
 use crate::{Error, ErrorKind};
 
 /// Bytes of rows that a Parquet file gathers before it writes them.
@@ -37,7 +37,7 @@ pub(super) struct Sink {
 }
 
 enum Writer {
-    Csv(Box<csv::Writer<BufWriter<File>>>),
+    Csv(CsvWriter<BufWriter<File>>),
     Json(LineDelimitedWriter<BufWriter<File>>),
     Parquet(Box<ArrowWriter<BufWriter<File>>>),
     Arrow(Box<FileWriter<BufWriter<File>>>),
@@ -45,27 +45,13 @@ enum Writer {
 
 impl Sink {
     /// Begins the file.
-    pub(super) fn create(
-        dir: &Path,
-        path: &Path,
-        file: &str,
-        options: &FileOptions,
-        schema: &SchemaRef,
-    ) -> Result<Self, Error> {
-        let (new, opened) = NewFile::create(dir, path, file)?;
+    pub(super) fn create(at: &FileAt, schema: &SchemaRef) -> Result<Self, Error> {
+        let FileAt { dir, path, notes, statement: CopyStatement { file, options, .. } } = at;
+        let (new, opened) = NewFile::create(dir, path, file, notes)?;
         let out = BufWriter::new(opened);
         let failed = |e: ArrowError| failed(file, &e);
         let writer = match options.format {
-            Format::Csv => {
-                let mut writer = csv::WriterBuilder::new()
-                    .with_header(options.header)
-                    .with_delimiter(options.delimiter)
-                    .with_null(options.null.clone())
-                    .build(out);
-                // Without rows, too, the names of the columns stand in the file.
-                writer.write(&RecordBatch::new_empty(Arc::clone(schema))).map_err(failed)?;
-                Writer::Csv(Box::new(writer))
-            }
+            Format::Csv => Writer::Csv(CsvWriter::begin(out, options, schema).map_err(failed)?),
             Format::Json => Writer::Json(LineDelimitedWriter::new(out)),
             Format::Parquet => {
                 let properties = WriterProperties::builder()
@@ -78,7 +64,7 @@ impl Sink {
                 Writer::Arrow(Box::new(FileWriter::try_new(out, schema).map_err(failed)?))
             }
         };
-        Ok(Self { new, writer, file: file.to_owned(), rows: 0 })
+        Ok(Self { new, writer, file: file.clone(), rows: 0 })
     }
 
     /// Adds rows.

@@ -4,22 +4,23 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek};
 use std::sync::Arc;
 
-use datafusion::arrow::csv;
-use datafusion::arrow::csv::reader::Format as CsvFormat;
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::ipc::reader::{FileReader, StreamReader};
 use datafusion::arrow::json;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use regex::Regex;
 
+use super::csv_reader::{self, CsvBatches};
 use super::place::cannot;
 use super::statement::{FileOptions, Format};
 use crate::{Error, ErrorKind};
 
 /// Rows of a batch.
 pub(super) const BATCH_ROWS: usize = 8_192;
+
+/// Bytes that CSV is read by.
+const READ_BYTES: usize = 256 << 10;
 
 /// First bytes of an Arrow file; a stream has others.
 const ARROW_MAGIC: &[u8] = b"ARROW1";
@@ -35,11 +36,8 @@ pub(super) fn names(
 ) -> Result<Option<Vec<String>>, Error> {
     let names = match options.format {
         Format::Csv if options.header => {
-            let format = CsvFormat::default().with_header(true).with_delimiter(options.delimiter);
-            let (schema, _) = format
-                .infer_schema(BufReader::new(&*opened), Some(0))
-                .map_err(|e| unreadable(file, &e))?;
-            Some(names_of(&schema))
+            let names = csv_reader::header(BufReader::new(&*opened), options.delimiter);
+            Some(names.map_err(|e| unreadable(file, &e))?)
         }
         Format::Csv | Format::Json => None,
         Format::Parquet => {
@@ -72,17 +70,8 @@ pub(super) fn batches(
     let failed = |e: ArrowError| unreadable(file, &e);
     Ok(match options.format {
         Format::Csv => {
-            let mut builder = csv::ReaderBuilder::new(Arc::clone(types))
-                .with_header(options.header)
-                .with_delimiter(options.delimiter)
-                .with_batch_size(BATCH_ROWS);
-            if !options.null.is_empty() {
-                let pattern = format!("^{}$", regex::escape(&options.null));
-                let pattern = Regex::new(&pattern)
-                    .map_err(|e| Error::request(ErrorKind::Invalid, format!("option NULL: {e}")))?;
-                builder = builder.with_null_regex(pattern);
-            }
-            Box::new(builder.build(opened).map_err(failed)?)
+            let input = BufReader::with_capacity(READ_BYTES, opened);
+            Box::new(CsvBatches::begin(input, options, types).map_err(failed)?)
         }
         Format::Json => {
             let reader = json::ReaderBuilder::new(Arc::clone(types))

@@ -1,0 +1,122 @@
+//! The schema `information_schema`: DataFusion's tables over all databases, and the keys of stored tables.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::{ArrayRef, Int32Array, StringArray};
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::catalog::information_schema::InformationSchemaProvider;
+use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::TableType;
+use quorate_storage::catalog::{Catalog, Table};
+
+use super::{Reads, databases};
+
+/// Its name.
+pub(super) const NAME: &str = "information_schema";
+
+/// Tables that DataFusion does not have.
+const KEYS: [&str; 2] = ["key_column_usage", "table_constraints"];
+
+/// The schema, the same in every database.
+#[derive(Debug)]
+pub(super) struct InformationSchema {
+    inner: InformationSchemaProvider,
+    catalog: Arc<Catalog>,
+}
+
+impl InformationSchema {
+    /// Over all databases of a catalog.
+    pub(super) fn new(catalog: &Arc<Catalog>, reads: &Reads) -> Self {
+        let functions = reads.engine.upgrade().map(|engine| {
+            let functions = engine.template().table_functions();
+            functions.iter().map(|(name, f)| (name.clone(), Arc::clone(f))).collect()
+        });
+        let inner = InformationSchemaProvider::new(databases(Arc::clone(catalog), reads.clone()))
+            .with_table_functions(functions.unwrap_or_default());
+        Self { inner, catalog: Arc::clone(catalog) }
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for InformationSchema {
+    fn table_names(&self) -> Vec<String> {
+        let own = KEYS.iter().map(|name| (*name).to_owned());
+        self.inner.table_names().into_iter().chain(own).collect()
+    }
+
+    async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
+        Ok(self.table_exist(name).then_some(TableType::View))
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        let rows = match name.to_ascii_lowercase().as_str() {
+            "key_column_usage" => key_columns(&self.catalog)?,
+            "table_constraints" => constraints(&self.catalog)?,
+            _ => return self.inner.table(name).await,
+        };
+        Ok(Some(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?)))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        KEYS.contains(&name.to_ascii_lowercase().as_str()) || self.inner.table_exist(name)
+    }
+}
+
+/// Name of a primary key, as `PostgreSQL` makes it.
+fn key_name(table: &Table) -> String {
+    format!("{}_pkey", table.name)
+}
+
+/// The tables of a catalog, each with the name of its database.
+fn tables(catalog: &Catalog) -> impl Iterator<Item = (&str, &Table)> {
+    catalog.databases.values().flat_map(|database| {
+        let tables = database.tables.values().filter_map(|id| catalog.tables.get(id));
+        tables.map(|table| (database.name.as_str(), &**table))
+    })
+}
+
+/// One primary key for each table.
+fn constraints(catalog: &Catalog) -> Result<RecordBatch> {
+    let all: Vec<_> = tables(catalog).collect();
+    let database = || texts(all.iter().map(|(database, _)| *database));
+    let always = |text: &'static str| texts(all.iter().map(|_| text));
+    Ok(RecordBatch::try_from_iter([
+        ("constraint_catalog", database()),
+        ("constraint_schema", always("public")),
+        ("constraint_name", texts(all.iter().map(|(_, table)| key_name(table)))),
+        ("table_catalog", database()),
+        ("table_schema", always("public")),
+        ("table_name", texts(all.iter().map(|(_, table)| table.name.as_str()))),
+        ("constraint_type", always("PRIMARY KEY")),
+        ("is_deferrable", always("NO")),
+        ("initially_deferred", always("NO")),
+    ])?)
+}
+
+/// The columns of the primary keys: the tags, then the time.
+fn key_columns(catalog: &Catalog) -> Result<RecordBatch> {
+    let columns = tables(catalog).flat_map(|(database, table)| {
+        let columns = table.tags().chain([table.time()]).zip(1..);
+        columns.map(move |(column, place)| (database, table, column.name.as_str(), place))
+    });
+    let all: Vec<(&str, &Table, &str, i32)> = columns.collect();
+    let database = || texts(all.iter().map(|(database, ..)| *database));
+    let public = || texts(all.iter().map(|_| "public"));
+    let places = Int32Array::from_iter_values(all.iter().map(|(.., place)| *place));
+    Ok(RecordBatch::try_from_iter([
+        ("constraint_catalog", database()),
+        ("constraint_schema", public()),
+        ("constraint_name", texts(all.iter().map(|(_, table, ..)| key_name(table)))),
+        ("table_catalog", database()),
+        ("table_schema", public()),
+        ("table_name", texts(all.iter().map(|(_, table, ..)| table.name.as_str()))),
+        ("column_name", texts(all.iter().map(|(_, _, column, _)| *column))),
+        ("ordinal_position", Arc::new(places) as ArrayRef),
+    ])?)
+}
+
+fn texts<T: AsRef<str>>(values: impl Iterator<Item = T>) -> ArrayRef {
+    Arc::new(StringArray::from_iter_values(values))
+}
