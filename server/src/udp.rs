@@ -6,16 +6,19 @@
 //!
 //! What the system drops before it is received is its own count, `/proc/net/udp`.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quorate_engine::ingest::Precision;
-use quorate_engine::{Engine, SessionOptions};
+use quorate_engine::{Engine, ErrorKind, SessionOptions};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// A datagram cannot be longer.
@@ -24,6 +27,8 @@ const DATAGRAM_BYTES_MAX: usize = 64 << 10;
 const QUEUE_DATAGRAMS: usize = 256;
 /// Bytes after which no more datagrams join a write.
 const WRITE_BYTES: usize = 1 << 20;
+/// Failures of one kind are logged this often; in between they are counted.
+const WARNING_INTERVAL: Duration = Duration::from_mins(1);
 
 /// What has been received, and what became of it.
 #[derive(Debug, Default)]
@@ -126,12 +131,58 @@ impl UdpDoor {
     }
 }
 
+/// Failed writes that were not logged yet, by kind: a sender that goes on must not fill the log.
+#[derive(Debug, Default)]
+struct Failures {
+    kinds: HashMap<ErrorKind, Failed>,
+}
+
+/// Failures of one kind.
+#[derive(Debug, Default)]
+struct Failed {
+    logged: Option<Instant>,
+    writes: u64,
+    datagrams: u64,
+    last_error: String,
+}
+
+impl Failures {
+    /// Counts a failed write. Tells what to log: all of its kind since the last time, unless that was just now.
+    fn add(
+        &mut self,
+        kind: ErrorKind,
+        error: String,
+        datagrams: u64,
+        now: Instant,
+    ) -> Option<Failed> {
+        let failed = self.kinds.entry(kind).or_default();
+        failed.writes += 1;
+        failed.datagrams += datagrams;
+        failed.last_error = error;
+        let due = failed.logged.is_none_or(|at| now.duration_since(at) >= WARNING_INTERVAL);
+        due.then(|| std::mem::replace(failed, Failed { logged: Some(now), ..Failed::default() }))
+    }
+
+    /// What was counted and not logged.
+    fn rest(self) -> impl Iterator<Item = Failed> {
+        self.kinds.into_values().filter(|failed| failed.writes > 0)
+    }
+}
+
+impl Failed {
+    fn log(&self) {
+        let Self { writes, datagrams, last_error, .. } = self;
+        tracing::warn!(writes, datagrams, "writes of datagrams failed, the last one: {last_error}");
+    }
+}
+
 async fn write_all(
     engine: Arc<Engine>,
     database: String,
     mut receiver: mpsc::Receiver<Bytes>,
     counters: Arc<UdpCounters>,
 ) {
+    let mut failures = Failures::default();
     while let Some(first) = receiver.recv().await {
         let mut body = BytesMut::from(&first[..]);
         let mut datagrams = 1;
@@ -162,15 +213,41 @@ async fn write_all(
             }
             Err(error) => {
                 counters.dropped_failed.fetch_add(datagrams, Ordering::Relaxed);
-                tracing::warn!(datagrams, "a write of datagrams failed: {error}");
+                let now = Instant::now();
+                if let Some(failed) = failures.add(error.kind(), error.to_string(), datagrams, now)
+                {
+                    failed.log();
+                }
             }
         }
     }
+    failures.rest().for_each(|failed| failed.log());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failures_of_a_kind_are_logged_once_an_interval_with_their_count() {
+        let mut failures = Failures::default();
+        let start = Instant::now();
+        let mut add = |kind, after| {
+            let logged = failures.add(kind, "why".to_owned(), 2, start + after);
+            logged.map(|failed| (failed.writes, failed.datagrams))
+        };
+        let (missing, full) = (ErrorKind::NotFound, ErrorKind::Exhausted);
+        let second = Duration::from_secs(1);
+        assert_eq!(add(missing, Duration::ZERO), Some((1, 2)));
+        assert_eq!(add(missing, second), None);
+        assert_eq!(add(full, second), Some((1, 2)), "another kind is told at once");
+        assert_eq!(add(missing, WARNING_INTERVAL / 2), None);
+        assert_eq!(add(missing, WARNING_INTERVAL), Some((3, 6)));
+        assert_eq!(add(missing, WARNING_INTERVAL + second), None);
+        let rest: Vec<_> =
+            failures.rest().map(|failed| (failed.writes, failed.last_error)).collect();
+        assert_eq!(rest, [(1, "why".to_owned())]);
+    }
 
     #[test]
     fn the_systems_drops_are_those_of_the_port() {

@@ -31,6 +31,7 @@ mod packing;
 mod rows;
 mod sql;
 mod statement;
+mod times;
 
 mod metrics;
 mod openapi;

@@ -27,6 +27,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
 use super::csv::CsvWriter;
+use super::times::check_times;
 
 /// How large a row group of Parquet grows in memory before it is sent.
 const ROW_GROUP_BYTES_MAX: usize = 16 << 20;
@@ -111,8 +112,8 @@ impl RowsWriter {
         let batch =
             RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns?, &options)?;
         match &mut self.writer {
-            Writer::Json(writer) => writer.write(&batch),
-            Writer::Lines(writer) => writer.write(&batch),
+            Writer::Json(writer) => check_times(&batch).and_then(|()| writer.write(&batch)),
+            Writer::Lines(writer) => check_times(&batch).and_then(|()| writer.write(&batch)),
             Writer::Csv(writer) => writer.batch(&batch),
             Writer::Arrow(writer) => writer.write(&batch),
             Writer::Parquet(writer) => {
