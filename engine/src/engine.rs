@@ -17,9 +17,9 @@ use quorate_storage::{Disk, Durations, Store, StoreOptions};
 
 use crate::exec::{QueryRegistry, QueryRuntime};
 use crate::memory::MemoryDatabases;
-use crate::prune::LastRowsRule;
-use crate::physical;
 use crate::patterns::PatternRewrite;
+use crate::physical;
+use crate::prune::LastRowsRule;
 use crate::{Error, ErrorKind, QueryId, Session, SessionOptions};
 
 /// Consumers of memory that an error of the memory limit names.

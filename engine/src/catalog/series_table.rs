@@ -156,6 +156,7 @@ impl TableProvider for SeriesTable {
                 series: None,
                 partitions,
                 limit: None,
+                last: None,
             };
             let fold = SeriesFold::new(&table, self.catalog.notes.of_table(table.id));
             TablePart::new(view, request, projection.iter().map(column).collect()).folded(fold)

@@ -318,6 +318,7 @@ impl TableProvider for UnitedTable {
                 series: part.series,
                 partitions,
                 limit,
+                last: None,
             };
             TablePart::new(view, request, columns)
         });

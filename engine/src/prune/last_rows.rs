@@ -180,7 +180,7 @@ fn needed(input: &LogicalPlan, call: &AggregateFunction, table: &Table) -> Optio
             if ignores_nulls { carried(input, value, table) } else { Some(Vec::new()) }
         }
         name if LAST_BY_TIME.contains(&name) => match params.args.as_slice() {
-            [value, time] if is_plain(call) && is_time(input, Some(time), table) => {
+            [value, time] if params.order_by.is_empty() && is_time(input, Some(time), table) => {
                 carried(input, value, table)
             }
             _ => None,

@@ -35,7 +35,7 @@ impl ScanLabel {
     /// The label of a scan of whole tables.
     pub(crate) fn of_all(name: &str, matching: usize) -> Self {
         let table = format!("{name}, matching={matching}");
-        Self { table, time: None, series: Vec::new(), limit: None }
+        Self { table, time: None, series: Vec::new(), limit: None, last: false }
     }
 
     /// The label of a scan of the tables that `pattern` found, of which there were so many.
@@ -50,6 +50,7 @@ impl ScanLabel {
             time: (pruning.time != TimeRange::ALL).then_some(pruning.time),
             series: pruning.tags.iter().cloned().map(unnormalize_col).collect(),
             limit,
+            last: false,
         }
     }
 }

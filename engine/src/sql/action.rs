@@ -252,7 +252,7 @@ fn of_sql(statement: Statement) -> Result<Action, Error> {
         Statement::Update(update) => return Ok(Action::Update(Box::new(update))),
         Statement::AlterTable(alter) => return Ok(Action::AlterTable(Box::new(alter))),
         Statement::Comment { object_type, object_name, comment, if_exists } => {
-            let note = notes::of_comment(&object_type, object_name, comment, if_exists)?;
+            let note = notes::of_comment(object_type, object_name, comment, if_exists)?;
             return Ok(Action::Note(Box::new(note)));
         }
         Statement::Truncate(truncate) => {

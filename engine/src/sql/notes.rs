@@ -167,7 +167,7 @@ pub(super) fn of_options(options: &[SqlOption]) -> Result<Option<Vec<NoteChange>
 
 /// `COMMENT ON`.
 pub(super) fn of_comment(
-    object: &CommentObject,
+    object: CommentObject,
     name: ObjectName,
     comment: Option<String>,
     if_exists: bool,

@@ -106,7 +106,7 @@ pub(super) fn keys(tags: &[ArrayRef]) -> Result<Vec<SeriesKey>, DataFusionError>
     let tags = tags.iter().map(|tag| cast(tag, &DataType::Utf8));
     let tags = tags.collect::<Result<Vec<_>, _>>()?;
     let tags: Vec<_> = tags.iter().map(AsArray::as_string::<i32>).collect();
-    let rows = tags.first().map_or(0, |tag| tag.len());
+    let rows = tags.first().map_or(0, Array::len);
     let value = |row| tags.iter().map(move |tag| tag.is_valid(row).then(|| tag.value(row)));
     Ok((0..rows).map(|row| SeriesKey::encode(value(row))).collect())
 }

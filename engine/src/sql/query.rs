@@ -237,7 +237,8 @@ fn missing_table(context: &StatementContext, statement: &FrontStatement) -> Opti
 
 fn missing(context: &StatementContext, reference: TableReference) -> Option<Error> {
     let bare = matches!(reference, TableReference::Bare { .. });
-    if bare && context.state.table_functions().contains_key(reference.table()) {
+    let name = reference.table();
+    if bare && (context.state.table_functions().contains_key(name) || name == super::gaps::NAME) {
         return None;
     }
     let place = reference.resolve(context.database_name(), "public");

@@ -4,6 +4,7 @@
 
 mod copies;
 mod fixture;
+mod gaps;
 mod last_rows;
 mod limits;
 mod notes;

@@ -101,9 +101,10 @@ fn missing(start: i64, end: i64, limits: GapLimits) -> Result<Option<i64>> {
     if distance <= interval + tolerance {
         return Ok(None);
     }
-    match i64::try_from((distance - 1) / interval) {
-        Ok(count) => Ok(Some(count)),
-        Err(_) => exec_err!("gaps: more than {} points are missing in one gap", i64::MAX),
+    if let Ok(count) = i64::try_from((distance - 1) / interval) {
+        Ok(Some(count))
+    } else {
+        exec_err!("gaps: more than {} points are missing in one gap", i64::MAX)
     }
 }
 

@@ -123,7 +123,7 @@ impl Cursor {
                     Some(at) if self.takes(time, at) => {
                         let batch = Arc::clone(batch);
                         let partner = Partner { batch, row: self.row, run: self.run, time: at };
-                        self.hold(partner)?;
+                        self.hold(partner);
                         self.row += 1;
                     }
                     Some(at) if self.passes(time, at) => self.row += 1,
@@ -150,15 +150,14 @@ impl Cursor {
         !self.comparison.looks_back() && !self.comparison.holds(time, at)
     }
 
-    fn hold(&mut self, partner: Partner) -> Result<()> {
+    fn hold(&mut self, partner: Partner) {
         let better = match &self.held {
-            Some(held) if held.time == partner.time => self.ties.is_greater(&partner, held)?,
+            Some(held) if held.time == partner.time => self.ties.is_greater(&partner, held),
             _ => true,
         };
         if better {
             self.held = Some(partner);
         }
-        Ok(())
     }
 
     fn next_run(&mut self) {
@@ -187,7 +186,7 @@ struct Ties {
 }
 
 impl Ties {
-    fn is_greater(&mut self, one: &Partner, other: &Partner) -> Result<bool> {
+    fn is_greater(&mut self, one: &Partner, other: &Partner) -> bool {
         let of = (one.batch.id, other.batch.id);
         if self.of != Some(of) {
             let columns = one.batch.batch.columns().iter().zip(other.batch.batch.columns());
@@ -198,6 +197,6 @@ impl Ties {
             self.of = Some(of);
         }
         let order = self.columns.iter().map(|compare| compare(one.row, other.row));
-        Ok(order.fold(Ordering::Equal, Ordering::then) == Ordering::Greater)
+        order.fold(Ordering::Equal, Ordering::then) == Ordering::Greater
     }
 }

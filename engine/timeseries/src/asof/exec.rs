@@ -87,7 +87,7 @@ impl Order {
         let mut most = best.kept(left, right, matched)?;
         for (input, is_left) in [(left, true), (right, false)] {
             let known = input.equivalence_properties().output_ordering();
-            let Some(order) = known.and_then(|known| Self::like(&known, is_left, matched)) else {
+            let Some(order) = known.map(|known| Self::like(&known, is_left, matched)) else {
                 continue;
             };
             let kept = order.kept(left, right, matched)?;
@@ -99,7 +99,7 @@ impl Order {
     }
 
     /// Sorted as an input is, as far as it is sorted by keys.
-    fn like(known: &LexOrdering, is_left: bool, matched: &Matched) -> Option<Self> {
+    fn like(known: &LexOrdering, is_left: bool, matched: &Matched) -> Self {
         let (times, side): (&Expr, Vec<&Expr>) = if is_left {
             (&matched.left, matched.on.iter().map(|(l, _)| l).collect())
         } else {
@@ -107,22 +107,22 @@ impl Order {
         };
         let mut keys: Vec<(usize, SortOptions)> = Vec::new();
         let mut time = ASCENDING;
-        for sorted in known.iter() {
+        for sorted in known {
             let free = |key: &usize| keys.iter().all(|(taken, _)| taken != key);
-            match (0..side.len()).filter(free).find(|key| side[*key].eq(&sorted.expr)) {
-                Some(key) => keys.push((key, sorted.options)),
-                None => {
-                    if sorted.expr.eq(times) && !sorted.options.descending {
-                        time = sorted.options;
-                    }
-                    break;
+            if let Some(key) = (0..side.len()).filter(free).find(|key| side[*key].eq(&sorted.expr))
+            {
+                keys.push((key, sorted.options));
+            } else {
+                if sorted.expr.eq(times) && !sorted.options.descending {
+                    time = sorted.options;
                 }
+                break;
             }
         }
         let rest: Vec<usize> =
             (0..side.len()).filter(|key| keys.iter().all(|(taken, _)| taken != key)).collect();
         keys.extend(rest.into_iter().map(|key| (key, ASCENDING)));
-        Some(Self { keys, time })
+        Self { keys, time }
     }
 
     /// How many of the inputs come so.
@@ -206,10 +206,8 @@ impl AsOfJoinExec {
             left.push(Arc::clone(l));
             right.push(Arc::clone(r));
         }
-        let converter = match fields.is_empty() {
-            true => None,
-            false => Some(Arc::new(RowConverter::new(fields)?)),
-        };
+        let converter =
+            if fields.is_empty() { None } else { Some(Arc::new(RowConverter::new(fields)?)) };
         let (of_left, of_right) = (Arc::clone(&self.matched.left), Arc::clone(&self.matched.right));
         Ok((
             Sorter { keys: left, time: of_left, converter: converter.clone() },

@@ -55,15 +55,14 @@ impl Gather {
             return Ok(());
         };
         let known = self.held.iter().rposition(|held| held.id == partner.batch.id);
-        let slot = match known {
-            Some(slot) => slot,
-            None => {
-                if self.held.len() == HELD_MAX {
-                    self.copy_out()?;
-                }
-                self.held.push(Arc::clone(&partner.batch));
-                self.held.len() - 1
+        let slot = if let Some(slot) = known {
+            slot
+        } else {
+            if self.held.len() == HELD_MAX {
+                self.copy_out()?;
             }
+            self.held.push(Arc::clone(&partner.batch));
+            self.held.len() - 1
         };
         self.pairs.push((slot + 1, partner.row));
         match self.kind {
@@ -78,7 +77,7 @@ impl Gather {
     pub(super) fn bytes(&self) -> usize {
         let held: usize = self.held.iter().map(|held| held.bytes()).sum();
         let chunks = self.chunks.iter().flatten();
-        let chunks: usize = chunks.map(|array| array.get_array_memory_size()).sum();
+        let chunks: usize = chunks.map(Array::get_array_memory_size).sum();
         held + chunks + self.pairs.capacity() * size_of::<(usize, usize)>()
     }
 

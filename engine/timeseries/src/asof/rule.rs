@@ -179,11 +179,12 @@ impl Marked {
                 },
             }
         }
-        match inequality {
-            Some(inequality) => Ok(inequality),
-            None => plan_err!(
+        if let Some(inequality) = inequality {
+            Ok(inequality)
+        } else {
+            plan_err!(
                 "{place}: no inequality says which row matches: add AND l.time >= r.time, or another of >, <= and <"
-            ),
+            )
         }
     }
 }

@@ -64,7 +64,7 @@ impl Sorter {
         let starts = UInt64Array::from(starts);
         let heads = keys.iter().map(|key| take(key, &starts, None));
         let heads = heads.collect::<Result<Vec<_>, _>>()?;
-        let nulls_of: Vec<_> = heads.iter().filter_map(|head| head.logical_nulls()).collect();
+        let nulls_of: Vec<_> = heads.iter().filter_map(Array::logical_nulls).collect();
         let is_null = |index: usize| nulls_of.iter().any(|nulls| nulls.is_null(index));
         let runs = ranges.iter().enumerate().map(|(index, range)| Run {
             begin: range.start,

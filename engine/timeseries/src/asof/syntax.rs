@@ -316,24 +316,21 @@ impl Rewriter<'_> {
             tolerance = after;
             after = self.next(self.value(after.unwrap_or(to))?.1);
         }
-        match after.filter(|_| self.is(after, "USING")) {
-            Some(using) => {
-                let (_, close) = self.parens(using + 1)?;
-                self.out.extend(self.tokens[using..=close].iter().cloned());
-                self.put_semi_join(span);
-                self.put_mark(MATCH, Some((from, to)), span)?;
-                match tolerance {
-                    Some(at) => self.tolerance(at)?,
-                    None => self.stage(Stage::Condition),
-                }
-                self.at = close + 1;
+        if let Some(using) = after.filter(|_| self.is(after, "USING")) {
+            let (_, close) = self.parens(using + 1)?;
+            self.out.extend(self.tokens[using..=close].iter().cloned());
+            self.put_semi_join(span);
+            self.put_mark(MATCH, Some((from, to)), span)?;
+            match tolerance {
+                Some(at) => self.tolerance(at)?,
+                None => self.stage(Stage::Condition),
             }
-            None => {
-                self.put(Token::make_keyword("ON"), self.tokens[self.at].span);
-                self.put_mark(MATCH, Some((from, to)), span)?;
-                self.at = to + 1;
-                self.stage(Stage::Match);
-            }
+            self.at = close + 1;
+        } else {
+            self.put(Token::make_keyword("ON"), self.tokens[self.at].span);
+            self.put_mark(MATCH, Some((from, to)), span)?;
+            self.at = to + 1;
+            self.stage(Stage::Match);
         }
         Ok(())
     }

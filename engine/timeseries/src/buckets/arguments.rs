@@ -72,7 +72,7 @@ fn duplicate<T>(what: &str) -> Result<T> {
 
 impl Options {
     /// False if a constant has not the type yet that it is going to be cast to.
-    fn take(&mut self, argument: &ScalarValue, naive: &Tz) -> Result<bool> {
+    fn take(&mut self, argument: &ScalarValue, naive: Tz) -> Result<bool> {
         match argument {
             ScalarValue::IntervalMonthDayNano(offset) => self.set_offset(*offset)?,
             ScalarValue::TimestampNanosecond(origin, _) => {
@@ -84,7 +84,7 @@ impl Options {
         Ok(true)
     }
 
-    fn take_text(&mut self, text: &str, naive: &Tz) -> Result<()> {
+    fn take_text(&mut self, text: &str, naive: Tz) -> Result<()> {
         if let Ok(zone) = text.parse::<Tz>() {
             return match self.zone.replace(zone) {
                 None => Ok(()),
@@ -94,7 +94,7 @@ impl Options {
         if let Some(offset) = parse_duration(text) {
             return self.set_offset(Some(offset));
         }
-        if let Ok(origin) = string_to_datetime(naive, text) {
+        if let Ok(origin) = string_to_datetime(&naive, text) {
             let ns = i128::from(origin.timestamp()) * 1_000_000_000
                 + i128::from(origin.timestamp_subsec_nanos());
             return self.set_origin(Some(ns));
@@ -162,7 +162,7 @@ pub(super) fn time_bucket_grid(args: &[Option<&ScalarValue>], time: &DataType) -
         if matches!(argument, ScalarValue::Utf8(None)) {
             return Ok(Given::Nothing);
         }
-        if !options.take(argument, &naive)? {
+        if !options.take(argument, naive)? {
             return Ok(Given::Column);
         }
     }

@@ -39,12 +39,15 @@ impl Epoch {
             return Ok(times.unary(|time| time.div_euclid(ratio)));
         }
         let ratio = self.a_second / from;
-        times.try_unary(|time| match time.checked_mul(ratio) {
-            Some(value) => Ok(value),
-            None => exec_err!(
-                "{} of a time {time}/{from} s after 1970 does not fit a BIGINT",
-                self.name
-            ),
+        times.try_unary(|time| {
+            if let Some(value) = time.checked_mul(ratio) {
+                Ok(value)
+            } else {
+                exec_err!(
+                    "{} of a time {time}/{from} s after 1970 does not fit a BIGINT",
+                    self.name
+                )
+            }
         })
     }
 }

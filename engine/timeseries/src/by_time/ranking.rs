@@ -10,6 +10,7 @@ use datafusion::error::Result;
 
 /// How rows are compared: by one of the first two arguments, then by the other, then by the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 pub(super) struct Ranking {
     /// The argument that counts first, 0 or 1. Rows in which it is NULL do not count.
     pub(super) lead: usize,

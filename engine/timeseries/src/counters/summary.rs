@@ -132,7 +132,7 @@ impl<N: Number> Summary<N> for Steps<N> {
 }
 
 /// Moments of a run about its means, from which the line of least squares comes: single points by Welford's
-/// update, runs by that of Chan, Golub and LeVeque ("Algorithms for Computing the Sample Variance", 1983).
+/// update, runs by that of Chan, Golub and `LeVeque` ("Algorithms for Computing the Sample Variance", 1983).
 /// Times and values count from the first point.
 #[derive(Debug, Clone)]
 pub(crate) struct Slope<N: Number> {

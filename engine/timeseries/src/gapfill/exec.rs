@@ -73,9 +73,10 @@ impl GapFillExec {
             let options = SortOptions::new(false, true);
             LexOrdering::new(columns.map(|i| PhysicalSortExpr::new(column(&layout, i), options)))
         });
-        match order {
-            Some(order) => Ok(Self::with_order(layout, input, order)),
-            None => internal_err!("gap filling has no order"),
+        if let Some(order) = order {
+            Ok(Self::with_order(layout, input, order))
+        } else {
+            internal_err!("gap filling has no order")
         }
     }
 

@@ -131,9 +131,10 @@ impl Grid {
             },
             Step::Months(_) => self.start(self.index_of(time)?),
         };
-        match start {
-            Some(start) => Ok(start),
-            None => exec_err!("the bucket of time {time} begins before the range of its type"),
+        if let Some(start) = start {
+            Ok(start)
+        } else {
+            exec_err!("the bucket of time {time} begins before the range of its type")
         }
     }
 }

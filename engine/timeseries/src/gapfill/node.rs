@@ -180,9 +180,10 @@ impl GapFill {
 
     fn grid(&self, data_type: &DataType) -> Result<Grid> {
         let name = self.key.marker.name();
-        match self.key.width {
-            Some(width) => Grid::new(name, width, data_type, self.key.origin),
-            None => plan_err!("{name}: the width is NULL; write an interval"),
+        if let Some(width) = self.key.width {
+            Grid::new(name, width, data_type, self.key.origin)
+        } else {
+            plan_err!("{name}: the width is NULL; write an interval")
         }
     }
 

@@ -60,12 +60,12 @@ pub(super) fn of_plan(plan: &LogicalPlan, time: &Expr) -> Result<Vec<Bound>> {
 fn descend(plan: &LogicalPlan, time: &Expr, bounds: &mut Vec<Bound>) -> Result<()> {
     match plan {
         LogicalPlan::Filter(filter) => {
-            of_condition(&filter.predicate, time, filter.input.schema(), bounds)?;
+            of_condition(&filter.predicate, time, filter.input.schema(), bounds);
             descend(&filter.input, time, bounds)
         }
         LogicalPlan::TableScan(scan) => {
             for condition in &scan.filters {
-                of_condition(condition, time, &scan.projected_schema, bounds)?;
+                of_condition(condition, time, &scan.projected_schema, bounds);
             }
             Ok(())
         }
@@ -109,12 +109,11 @@ fn through(
     let mut known = true;
     let below = time.clone().transform_up(|expr| {
         let Expr::Column(column) = &expr else { return Ok(Transformed::no(expr)) };
-        match schema.maybe_index_of_column(column).and_then(&of) {
-            Some(source) => Ok(Transformed::yes(source.unalias())),
-            None => {
-                known = false;
-                Ok(Transformed::no(expr))
-            }
+        if let Some(source) = schema.maybe_index_of_column(column).and_then(&of) {
+            Ok(Transformed::yes(source.unalias()))
+        } else {
+            known = false;
+            Ok(Transformed::no(expr))
         }
     })?;
     Ok(known.then_some(below.data))
@@ -127,7 +126,7 @@ fn has_columns(schema: &DFSchema, expr: &Expr) -> bool {
 fn of_join(join: &Join, time: &Expr, bounds: &mut Vec<Bound>) -> Result<()> {
     use JoinType::{Inner, Left, LeftAnti, LeftSemi, Right, RightAnti, RightSemi};
     if let (Inner, Some(condition)) = (join.join_type, &join.filter) {
-        of_condition(condition, time, &join.schema, bounds)?;
+        of_condition(condition, time, &join.schema, bounds);
     }
     // Rows that an outer join adds have no time.
     if has_columns(join.left.schema(), time) {
@@ -142,12 +141,7 @@ fn of_join(join: &Join, time: &Expr, bounds: &mut Vec<Bound>) -> Result<()> {
     Ok(())
 }
 
-fn of_condition(
-    condition: &Expr,
-    time: &Expr,
-    schema: &DFSchema,
-    bounds: &mut Vec<Bound>,
-) -> Result<()> {
+fn of_condition(condition: &Expr, time: &Expr, schema: &DFSchema, bounds: &mut Vec<Bound>) {
     let time = uncast(time, schema);
     let mut push = |edge, expr: &Expr| {
         bounds.push(Bound { edge, expr: expr.clone(), argument: false });
@@ -188,7 +182,6 @@ fn of_condition(
             _ => {}
         }
     }
-    Ok(())
 }
 
 /// An expression without casts that leave the instant as it is, but for its precision.

@@ -231,7 +231,7 @@ fn fill(plan: LogicalPlan, calls: &[Expr]) -> Result<LogicalPlan> {
     if let (LogicalPlan::Sort(_), LogicalPlan::Projection(projection)) = (&plan, *input) {
         let columns = projection.schema.columns();
         let Some(below) = attach(&projection.input, calls)? else { return Err(first.misplaced()) };
-        let filled = calls.iter().map(|call| Ok(Expr::Column(column_of(call)?)));
+        let filled = calls.iter().map(|call| Ok(Expr::Column(column_of(call))));
         let exprs = projection.expr.iter().cloned().map(Ok).chain(filled);
         let wider = Projection::try_new(exprs.collect::<Result<_>>()?, Arc::new(below))?;
         let sorted = with_columns(&plan, LogicalPlan::Projection(wider))?;
@@ -245,11 +245,11 @@ fn fill(plan: LogicalPlan, calls: &[Expr]) -> Result<LogicalPlan> {
 }
 
 /// The column that stands for a call.
-fn column_of(call: &Expr) -> Result<Column> {
-    Ok(match marker_of(call) {
+fn column_of(call: &Expr) -> Column {
+    match marker_of(call) {
         Some((Marker::Filled, _)) => Column::from_name(FILLED_COLUMN),
         Some(_) | None => Column::from_name(call.schema_name().to_string()),
-    })
+    }
 }
 
 /// The plan over another input, its calls columns under the names that they had.
@@ -259,7 +259,7 @@ fn with_columns(plan: &LogicalPlan, input: LogicalPlan) -> Result<LogicalPlan> {
         let name = expr.schema_name().to_string();
         let replaced = expr.transform_down(|e| match marker_of(&e) {
             Some((marker, _)) if !marker.is_key() => {
-                Ok(Transformed::yes(Expr::Column(column_of(&e)?)))
+                Ok(Transformed::yes(Expr::Column(column_of(&e))))
             }
             Some(_) | None => Ok(Transformed::no(e)),
         })?;

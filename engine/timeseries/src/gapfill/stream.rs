@@ -8,6 +8,7 @@
 //! those after the last value of the open series wait until the next value, or the next series.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -111,8 +112,11 @@ impl Filler {
         }
         let columns: Vec<ArrayRef> =
             self.layout.series.iter().map(|i| Arc::clone(batch.column(*i))).collect();
-        let ranges =
-            if columns.is_empty() { vec![0..count] } else { partition(&columns)?.ranges() };
+        let ranges: Vec<Range<usize>> = if columns.is_empty() {
+            std::iter::once(0..count).collect()
+        } else {
+            partition(&columns)?.ranges()
+        };
         let first = self.key_of(&columns, 0)?;
         let goes_on = (self.open.is_some() || self.pending.rows > 0) && self.key == first;
         self.key = if ranges.len() == 1 { first } else { self.key_of(&columns, count - 1)? };
@@ -357,12 +361,11 @@ pub(super) fn fill_stream(
             let Some(stream) = &mut input else { return Ok(None) };
             let batch = stream.next().await.transpose()?;
             let _timer = metrics.elapsed_compute().timer();
-            match batch {
-                Some(batch) => filler.push(batch)?,
-                None => {
-                    input = None;
-                    filler.finish()?;
-                }
+            if let Some(batch) = batch {
+                filler.push(batch)?;
+            } else {
+                input = None;
+                filler.finish()?;
             }
         }
     })

@@ -50,10 +50,13 @@ impl Width {
                 plan_err!("{function}: the width {value} is negative; it must be positive")
             }
             (months, 0) => Ok(Some(Self::Months(months))),
-            (0, ns) => match i64::try_from(ns) {
-                Ok(ns) => Ok(Some(Self::Nanoseconds(ns))),
-                Err(_) => plan_err!("{function}: the width {value} is over 292 years; use months"),
-            },
+            (0, ns) => {
+                if let Ok(ns) = i64::try_from(ns) {
+                    Ok(Some(Self::Nanoseconds(ns)))
+                } else {
+                    plan_err!("{function}: the width {value} is over 292 years; use months")
+                }
+            }
             _ => plan_err!(
                 "{function}: the width {value} mixes months with days or shorter units; use one of the two"
             ),

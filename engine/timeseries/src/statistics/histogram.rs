@@ -60,7 +60,7 @@ impl AggregateUDFImpl for Histogram {
             return plan_err!("{NAME}: lo must be below hi, not {lo} and {hi}");
         }
         let buckets = arguments::whole(NAME, "n", &args.exprs[3], (1, BUCKETS_MAX))?;
-        Ok(Box::new(Counts { lo, hi, buckets, counts: vec![0; buckets + 2] }))
+        Ok(Box::new(Counts { lo, hi, buckets, of: vec![0; buckets + 2] }))
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -79,7 +79,7 @@ struct Counts {
     lo: f64,
     hi: f64,
     buckets: usize,
-    counts: Vec<i64>,
+    of: Vec<i64>,
 }
 
 impl Counts {
@@ -101,7 +101,7 @@ impl Counts {
         let values = values.as_primitive::<Float64Type>();
         for x in values.iter().flatten().filter(|x| !x.is_nan()) {
             let bucket = self.bucket(x);
-            self.counts[bucket] += by;
+            self.of[bucket] += by;
         }
     }
 }
@@ -124,7 +124,7 @@ impl Accumulator for Counts {
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         for others in states[0].as_list::<i32>().iter().flatten() {
             let others = others.as_primitive::<Int64Type>().values();
-            self.counts.iter_mut().zip(others).for_each(|(count, other)| *count += other);
+            self.of.iter_mut().zip(others).for_each(|(count, other)| *count += other);
         }
         Ok(())
     }
@@ -134,11 +134,11 @@ impl Accumulator for Counts {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let counts = Arc::new(Int64Array::from(self.counts.clone()));
+        let counts = Arc::new(Int64Array::from(self.of.clone()));
         Ok(SingleRowListArrayBuilder::new(counts).build_list_scalar())
     }
 
     fn size(&self) -> usize {
-        size_of::<Self>() + self.counts.capacity() * size_of::<i64>()
+        size_of::<Self>() + self.of.capacity() * size_of::<i64>()
     }
 }

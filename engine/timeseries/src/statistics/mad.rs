@@ -139,7 +139,9 @@ fn mad_of_integers<V: Into<i128> + Copy>(values: &VecDeque<V>) -> Option<f64> {
     let mut values: Vec<i128> = values.iter().map(|value| (*value).into()).collect();
     let (low, high) = middle(&mut values, i128::cmp)?;
     let median_twice = low + high;
-    values.iter_mut().for_each(|value| *value = (2 * *value - median_twice).abs());
+    for value in &mut values {
+        *value = (2 * *value - median_twice).abs();
+    }
     let (low, high) = middle(&mut values, i128::cmp)?;
     Some((low + high) as f64 / 4.0)
 }
@@ -148,7 +150,9 @@ fn mad_of_doubles(values: &VecDeque<f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.iter().copied().collect();
     let (low, high) = middle(&mut values, f64::total_cmp)?;
     let median = low.midpoint(high);
-    values.iter_mut().for_each(|value| *value = (*value - median).abs());
+    for value in &mut values {
+        *value = (*value - median).abs();
+    }
     let (low, high) = middle(&mut values, f64::total_cmp)?;
     Some(low.midpoint(high))
 }

@@ -118,9 +118,10 @@ impl Asked {
             // Of equal times the greatest by host, core, value, nulls least.
             let of_row = |r: &&Row| (r.2, r.0, r.1, r.3);
             let ahead = self.comparison.starts_with('<');
-            let nearest = match ahead {
-                true => matching.clone().map(|r| r.2).min(),
-                false => matching.clone().map(|r| r.2).max(),
+            let nearest = if ahead {
+                matching.clone().map(|r| r.2).min()
+            } else {
+                matching.clone().map(|r| r.2).max()
             };
             let partner = matching.filter(|r| Some(r.2) == nearest).max_by_key(of_row);
             if partner.is_some() || self.is_left {

@@ -232,7 +232,7 @@ fn model(points: &[Row]) -> Model {
     let some = !points.is_empty();
     let increase = (points.len() > 1).then(|| pairs().map(step).sum::<i64>() as f64);
     let per = |change: i64, time: i64| (time > 0).then(|| change as f64 / time as f64);
-    let last = pairs().last();
+    let last = pairs().next_back();
     let time = if some { points[points.len() - 1].0 - points[0].0 } else { 0 };
     let area = |height: fn(Row, Row) -> i64| -> Option<f64> {
         if !some {

@@ -51,10 +51,13 @@ fn valued<'a>(
     buckets.find_map(|(time, (_, value))| value.map(|value| (*time, value)))
 }
 
+/// By start: how many points, and the greatest value.
+type Buckets = BTreeMap<i64, (u64, Option<i64>)>;
+
 /// What is to come: one line a bucket of `width` seconds, from `start` to `finish` without it.
 fn model(points: &[Point], width: i64, (start, finish): (Option<i64>, i64)) -> Vec<String> {
     let within = |p: &&Point| p.1 < finish && start.is_none_or(|start| p.1 >= start);
-    let mut series: BTreeMap<Option<u8>, BTreeMap<i64, (u64, Option<i64>)>> = BTreeMap::new();
+    let mut series: BTreeMap<Option<u8>, Buckets> = BTreeMap::new();
     for (host, time, value) in points.iter().filter(within) {
         let bucket = time.div_euclid(width) * width;
         let entry = series.entry(*host).or_default().entry(bucket).or_insert((0, None));
@@ -64,8 +67,8 @@ fn model(points: &[Point], width: i64, (start, finish): (Option<i64>, i64)) -> V
     let mut lines = Vec::new();
     for (host, buckets) in series {
         let first = start.map_or(*buckets.keys().next().unwrap(), |s| s.div_euclid(width) * width);
-        let all: BTreeSet<i64> =
-            (0..).map(|i| first + i * width).take_while(|bucket| *bucket < finish).collect();
+        let step = usize::try_from(width).unwrap();
+        let all: BTreeSet<i64> = (first..finish).step_by(step).collect();
         for bucket in all {
             let (count, value) = buckets.get(&bucket).copied().unwrap_or((0, None));
             let before = valued(buckets.range(..=bucket).rev());

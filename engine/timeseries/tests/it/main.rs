@@ -1,5 +1,7 @@
 //! Time-series SQL over tables in memory.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests unwrap as tests do")]
+
 mod asof;
 mod asof_model;
 mod buckets;

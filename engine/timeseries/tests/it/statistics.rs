@@ -357,14 +357,18 @@ fn mad(values: &[i64]) -> Option<f64> {
         return None;
     }
     let middle = median(&sorted);
-    sorted.iter_mut().for_each(|value| *value = (*value - middle).abs());
+    for value in &mut sorted {
+        *value = (*value - middle).abs();
+    }
     sorted.sort_by(f64::total_cmp);
     Some(median(&sorted))
 }
 
 fn mode(values: &[i64]) -> Option<i64> {
     let mut counts: BTreeMap<i64, usize> = BTreeMap::new();
-    values.iter().for_each(|value| *counts.entry(*value).or_default() += 1);
+    for value in values {
+        *counts.entry(*value).or_default() += 1;
+    }
     let most = counts.values().max()?;
     counts.iter().find(|(_, count)| *count == most).map(|(value, _)| *value)
 }
