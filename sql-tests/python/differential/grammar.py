@@ -21,7 +21,12 @@ import dataclasses
 SAME = "="
 
 # Of the functions and syntax below that carry a `needs`, those that the server must know; the others are tried if it does.
-REQUIRED = frozenset()
+REQUIRED = frozenset({
+    "asof", "date_bin_gapfill", "time_bucket_gapfill",
+    "time_bucket", "first", "last", "min_by", "max_by", "selector_first", "selector_last", "selector_min", "selector_max",
+    "rate", "increase", "delta", "irate", "idelta", "deriv", "resets", "changes", "time_weighted_avg",
+    "histogram", "mode", "mad", "lttb", "moving_average", "ema", "derivative", "cumulative_sum", "zscore",
+})
 
 
 @dataclasses.dataclass(frozen=True)
