@@ -512,7 +512,8 @@ class Generator:
         # A group of a grouping set may have the key of another one: its order is not total. DataFusion 55 takes rows that
         # are sorted by a group and by time for sorted by time in all sets: no aggregate with an order there.
         # A subtotal is over several series, whose rows may have one time.
-        in_order = ties or any("ORDER BY" in item.fragment.quorate for item in items)
+        fragments = [item.fragment for item in items] + list(having)
+        in_order = ties or any("ORDER BY" in fragment.quorate for fragment in fragments)
         several = len(set(groups)) == len(groups) > 1 and not in_order
         sets = random.choice(["ROLLUP", "CUBE"]) if several and random.random() < 0.15 else ""
         return Select(tuple(items), source, where, having, grouped=True, ordinals=random.random() < 0.3, sets=sets)
