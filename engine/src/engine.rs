@@ -16,6 +16,7 @@ use datafusion::prelude::SessionConfig;
 use quorate_storage::{Disk, Durations, Store, StoreOptions};
 
 use crate::exec::{QueryRegistry, QueryRuntime};
+use crate::in_lists::InListRule;
 use crate::memory::MemoryDatabases;
 use crate::patterns::PatternRewrite;
 use crate::physical;
@@ -245,6 +246,7 @@ fn template(partitions: usize, env: Arc<RuntimeEnv>) -> Result<SessionState, Dat
         .with_config(config)
         .with_runtime_env(env)
         .with_default_features()
+        .with_analyzer_rule(Arc::new(InListRule))
         .with_optimizer_rule(Arc::new(LastRowsRule))
         .with_physical_optimizer_rules(physical::rules())
         .build();

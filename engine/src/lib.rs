@@ -9,6 +9,7 @@ mod catalog;
 mod engine;
 mod error;
 mod exec;
+mod in_lists;
 pub mod ingest;
 mod memory;
 mod outcome;

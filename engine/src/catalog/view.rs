@@ -71,7 +71,9 @@ async fn plan_view(
     database.clone_into(&mut config.catalog.default_catalog);
     set_time_zone(&mut state, &zone)?;
     set_database(&mut state, database)?;
-    state.create_logical_plan(query).await
+    let statement =
+        crate::sql::parse_query(query).map_err(|e| DataFusionError::Plan(e.to_string()))?;
+    state.statement_to_plan(statement).await
 }
 
 /// Why a view cannot be used, if the provider is one that cannot.

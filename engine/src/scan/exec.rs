@@ -21,9 +21,7 @@ use datafusion::physical_expr::{
 };
 use datafusion::physical_plan::coop::cooperative;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
-use datafusion::physical_plan::metrics::{
-    BaselineMetrics, Count, ExecutionPlanMetricsSet, Metric, MetricValue, MetricsSet,
-};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
     StatisticsArgs,
@@ -32,6 +30,7 @@ use quorate_storage::catalog::Table;
 use quorate_storage::scan::{ScanCounters, ScanPartition, ScanStatistics, TableScan};
 
 use super::ScanLabel;
+use super::counts::push_counters;
 use super::stream::SeriesScanStream;
 use crate::prune::Pruning;
 
@@ -207,25 +206,8 @@ impl ExecutionPlan for SeriesScanExec {
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
-        use std::sync::atomic::Ordering::Relaxed;
         let mut set = self.metrics.clone_inner();
-        let counters = &self.counters;
-        for (name, value) in [
-            ("segments", &counters.segments),
-            ("segments_pruned", &counters.segments_pruned),
-            ("series", &counters.series),
-            ("series_pruned", &counters.series_pruned),
-            ("rows_decoded", &counters.rows_decoded),
-            ("rows_merged", &counters.rows_merged),
-            ("pages", &counters.reads.pages),
-            ("pages_pruned", &counters.reads.pages_skipped),
-            ("bytes_read", &counters.reads.bytes_read),
-            ("bytes_cached", &counters.reads.bytes_cached),
-        ] {
-            let count = Count::new();
-            count.add(usize::try_from(value.load(Relaxed)).unwrap_or(usize::MAX));
-            set.push(Arc::new(Metric::new(MetricValue::Count { name: name.into(), count }, None)));
-        }
+        push_counters(&mut set, std::iter::once(self.counters.as_ref()));
         Some(set)
     }
 

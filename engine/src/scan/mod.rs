@@ -1,5 +1,6 @@
 //! Scans of stored tables as an operator of DataFusion.
 
+mod counts;
 mod exec;
 mod label;
 mod series_fold;

@@ -13,7 +13,6 @@
 
 use std::fmt::{Debug, Formatter};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -22,9 +21,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::coop::cooperative;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
-use datafusion::physical_plan::metrics::{
-    BaselineMetrics, Count, ExecutionPlanMetricsSet, Metric, MetricValue, MetricsSet,
-};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, ReplaceChildrenOptions,
 };
@@ -32,6 +29,7 @@ use parking_lot::Mutex;
 use quorate_storage::Error as StoreError;
 use quorate_storage::scan::{ScanCounters, ScanPartition, ScanRequest, TableScan, TableView};
 
+use super::counts::{push_count, push_counters};
 use super::tables_stream::{Batches, TablesScanStream};
 use super::{ScanLabel, SeriesFold};
 
@@ -229,22 +227,8 @@ impl ExecutionPlan for TablesScanExec {
     fn metrics(&self) -> Option<MetricsSet> {
         let mut set = self.metrics.clone_inner();
         let read: Vec<_> = self.parts.iter().filter_map(|p| p.planned.lock().clone()).collect();
-        let sum = |value: fn(&ScanCounters) -> u64| {
-            read.iter().map(|part| value(&part.counters)).sum::<u64>()
-        };
-        for (name, value) in [
-            ("tables_read", read.len() as u64),
-            ("segments", sum(|c| c.segments.load(Relaxed))),
-            ("segments_pruned", sum(|c| c.segments_pruned.load(Relaxed))),
-            ("series", sum(|c| c.series.load(Relaxed))),
-            ("series_pruned", sum(|c| c.series_pruned.load(Relaxed))),
-            ("rows_decoded", sum(|c| c.rows_decoded.load(Relaxed))),
-            ("rows_merged", sum(|c| c.rows_merged.load(Relaxed))),
-        ] {
-            let count = Count::new();
-            count.add(usize::try_from(value).unwrap_or(usize::MAX));
-            set.push(Arc::new(Metric::new(MetricValue::Count { name: name.into(), count }, None)));
-        }
+        push_count(&mut set, "tables_read", read.len() as u64);
+        push_counters(&mut set, read.iter().map(|part| part.counters.as_ref()));
         Some(set)
     }
 }

@@ -15,6 +15,7 @@ use super::gaps::{GapsPlanner, register as register_gaps};
 use super::names::{TablePlace, no_database, no_table};
 use crate::catalog::{ReadViews, Reads, SERIES, SeriesFunction, databases};
 use crate::engine::set_time_zone;
+use crate::in_lists::with_exact_lists;
 use crate::{Engine, Error, ErrorKind, Session, SessionOptions};
 
 /// What one statement works with.
@@ -133,6 +134,6 @@ impl StatementContext {
             })?
             .data;
         }
-        Ok(simplifier.simplify(expr)?)
+        Ok(simplifier.simplify(with_exact_lists(expr)?)?)
     }
 }

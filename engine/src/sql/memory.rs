@@ -156,7 +156,9 @@ impl MemoryStatement {
         let memory = session.engine().memory();
         let _turn = memory.changing.lock().await;
         match self.inner() {
-            Some(Statement::CreateView(create)) => return self.create_view(session, create).await,
+            Some(Statement::CreateView(create)) => {
+                return self.create_view(session, sql, create).await;
+            }
             Some(Statement::Drop { object_type, names, if_exists, .. }) => {
                 if names.len() != 1 {
                     return Err(unsupported("DROP of several names at once"));
@@ -298,9 +300,14 @@ impl MemoryStatement {
         Ok((count, batches))
     }
 
-    async fn create_view(&self, session: &Session, create: &CreateView) -> Result<Outcome, Error> {
+    async fn create_view(
+        &self,
+        session: &Session,
+        sql: &str,
+        create: &CreateView,
+    ) -> Result<Outcome, Error> {
         let context = StatementContext::of(session).await?;
-        let query = view::checked_query(&context, create, &self.place).await?;
+        let query = view::checked_query(&context, sql, create, &self.place).await?;
         let name = &self.place.table;
         let mut relations = self.database.relations.write();
         match relations.get(name) {

@@ -45,6 +45,7 @@ pub(crate) use context::StatementContext;
 pub(crate) use copy::remove_unfinished;
 pub(crate) use duration::format_duration;
 pub(crate) use gaps::{GapsPlanner, register as register_gaps};
+pub(crate) use parse::query as parse_query;
 pub(crate) use run::{execute, plan};
 pub(crate) use session_functions::{install as install_session_functions, set_database};
 use settings::current_database;

@@ -12,7 +12,7 @@ use super::cluster::{self, ClusterChange};
 use super::copy::{self, CopyStatement};
 use super::distinct;
 use super::notes::{self, NoteStatement};
-use super::prepared::Preparation;
+use super::prepared::{self, Preparation};
 use super::series::{self, SeriesQuestion};
 use crate::{Error, ErrorKind};
 
@@ -50,6 +50,23 @@ pub(crate) struct Parsed {
     pub(crate) statement: ParsedStatement,
     /// Ids of the parameters in order: `$1`, `$2` … without gaps, then named ones by first appearance.
     pub(crate) parameters: Vec<String>,
+}
+
+/// What a statement has after its first `AS`, as it was written.
+pub(super) fn text_after_as(sql: &str) -> Result<String, Error> {
+    let tokens = Tokenizer::new(&DIALECT, sql)
+        .tokenize_with_location()
+        .map_err(|e| syntax(e.message, e.location.line, e.location.column))?;
+    prepared::text_after_as(sql, &tokens)
+        .ok_or_else(|| Error::request(ErrorKind::Internal, format!("there is no AS in {sql}")))
+}
+
+/// Parses the query of a view.
+pub(crate) fn query(sql: &str) -> Result<Statement, Error> {
+    match parse(sql)?.statement {
+        ParsedStatement::Sql(statement) => Ok(*statement),
+        _ => Err(Error::request(ErrorKind::Invalid, format!("not a query: {sql}"))),
+    }
 }
 
 /// Parses one statement.

@@ -31,9 +31,7 @@ impl Preparation {
     /// Takes the statement that is prepared out of the text as it was written.
     pub(super) fn of(sql: &str, tokens: &[TokenWithSpan], statement: &Statement) -> Option<Self> {
         let Statement::Prepare { name, data_types, .. } = statement else { return None };
-        let after = tokens.iter().skip_while(|t| !is_as(t)).nth(1)?;
-        let text = sql.get(offset_of(sql, after.span.start)..)?;
-        let text = text.trim().trim_end_matches(';').trim_end().to_owned();
+        let text = text_after_as(sql, tokens)?;
         Some(Self { name: name_of(name), types: data_types.clone(), text })
     }
 
@@ -89,6 +87,13 @@ impl Preparation {
             Ok(())
         })
     }
+}
+
+/// What a statement has after its first `AS`, as it was written.
+pub(super) fn text_after_as(sql: &str, tokens: &[TokenWithSpan]) -> Option<String> {
+    let after = tokens.iter().skip_while(|t| !is_as(t)).nth(1)?;
+    let text = sql.get(offset_of(sql, after.span.start)..)?;
+    Some(text.trim().trim_end_matches(';').trim_end().to_owned())
 }
 
 fn is_as(token: &TokenWithSpan) -> bool {

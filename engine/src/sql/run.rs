@@ -145,7 +145,7 @@ pub(crate) async fn execute(
         Action::Update(update) => return update::run(session, sql, &update, parameters).await,
         Action::Copy(copy) => return copy.run(session, sql, &parameters).await,
         Action::CreateTable(create) => return create::run(session, sql, &create).await,
-        Action::CreateView(view) => return retry_stale(|| view::create(session, &view)).await,
+        Action::CreateView(view) => return retry_stale(|| view::create(session, sql, &view)).await,
         Action::AlterTable(alter) => return alter::run(session, &alter).await,
         Action::ShowSeries(question) => {
             return retry_stale(|| show_series(session, sql, &question)).await;

@@ -1,4 +1,4 @@
-//! `CREATE VIEW`: the query is planned once, to see that it can be, and kept as text.
+//! `CREATE VIEW`: the query is planned once, to see that it can be, and kept as it was written.
 
 use std::collections::BTreeSet;
 
@@ -13,10 +13,14 @@ use super::{StatementContext, parse, query};
 use crate::{Error, ErrorKind, Outcome, Session};
 
 /// Runs a `CREATE VIEW`.
-pub(super) async fn create(session: &Session, view: &CreateView) -> Result<Outcome, Error> {
+pub(super) async fn create(
+    session: &Session,
+    sql: &str,
+    view: &CreateView,
+) -> Result<Outcome, Error> {
     let context = StatementContext::of(session).await?;
     let place = stored_table(&view.name, context.database_name())?;
-    let text = checked_query(&context, view, &place).await?;
+    let text = checked_query(&context, sql, view, &place).await?;
     let command = CatalogCommand::CreateView {
         database: place.database,
         name: place.table,
@@ -36,6 +40,7 @@ pub(super) async fn create(session: &Session, view: &CreateView) -> Result<Outco
 /// The text of a view's query, which can be planned as things are.
 pub(super) async fn checked_query(
     context: &StatementContext,
+    sql: &str,
     view: &CreateView,
     place: &TablePlace,
 ) -> Result<String, Error> {
@@ -45,7 +50,7 @@ pub(super) async fn checked_query(
             "CREATE VIEW in another database than the session's (USE it first)",
         ));
     }
-    let text = text_of(view);
+    let text = text_of(sql, view)?;
     let parsed = parse::parse(&text)?;
     if !parsed.parameters.is_empty() {
         let message = "a view takes no parameters: write the values";
@@ -72,13 +77,15 @@ fn check_clauses(view: &CreateView) -> Result<(), Error> {
 }
 
 /// The query, with the columns' names where they are given.
-fn text_of(view: &CreateView) -> String {
+fn text_of(sql: &str, view: &CreateView) -> Result<String, Error> {
+    let query = parse::text_after_as(sql)?;
     if view.columns.is_empty() {
-        return view.query.to_string();
+        return Ok(query);
     }
     let columns: Vec<String> =
         view.columns.iter().map(|column| quote_always(&name_of(&column.name))).collect();
-    format!("SELECT * FROM ({}) AS view ({})", view.query, columns.join(", "))
+    // The query may end in a comment.
+    Ok(format!("SELECT * FROM ({query}\n) AS view ({})", columns.join(", ")))
 }
 
 /// Whether a query of the session's database reads a view, be it through others.
@@ -86,8 +93,7 @@ fn uses(context: &StatementContext, text: &str, name: &str) -> Result<bool, Erro
     let mut seen = BTreeSet::new();
     let mut left = vec![(context.database_name().to_owned(), text.to_owned())];
     while let Some((database, text)) = left.pop() {
-        let dialect = context.state.config_options().sql_parser.dialect;
-        let statement = context.state.sql_to_statement(&text, &dialect)?;
+        let statement = parse::query(&text)?;
         for reference in context.state.resolve_table_references(&statement)? {
             let place = TableReference::resolve(reference, &database, "public");
             if &*place.schema != "public" {

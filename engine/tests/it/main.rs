@@ -5,6 +5,7 @@
 mod copies;
 mod fixture;
 mod gaps;
+mod in_lists;
 mod last_rows;
 mod limits;
 mod notes;

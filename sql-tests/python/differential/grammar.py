@@ -11,8 +11,6 @@ A fragment has two spellings, Quorate's and DuckDB's. `{0}`, `{1}` are arguments
 - DataFusion names an aggregate without the casts in its argument, and refuses two of one name (`sum(n::DOUBLE), sum(n)`):
   no cast here is a whole argument. Its parser (sqlparser 0.62) takes all that follows `IS DISTINCT FROM`, `AND` included,
   for the other side: here it stands in parentheses.
-- DataFusion merges lists that one column is compared with, and forgets what NULL does to them: `x IN (1, 2) AND x NOT IN
-  (1, NULL)` gives 2, and `x NOT IN (1) OR x NOT IN (2)` is true where x is NULL. Here no list holds NULL.
 - NULL sorts last in DuckDB whatever the direction: both get `NULLS FIRST` or `LAST` in words.
 """
 
@@ -209,7 +207,9 @@ TAG_PATTERNS = [
     ("{0} ~* '^(a|ä)$'", None), ("{0} ~ '^(a|b1|ab)$'", "regexp_matches({0}, '^(a|b1|ab)$')"), ("{0} ~ '[[:digit:]]'", None),
     ("{0} ~ '^日'", "regexp_matches({0}, '^日')"), ("{0} !~* 'A'", None), ("regexp_like({0}, 'b.?$')", None),
     ("{0} IS NULL", SAME), ("{0} IS NOT NULL", SAME), ("{0} = ''", SAME), ("{0} <> ''", SAME), ("{0} IN ('a', 'b', 'ä')", SAME),
-    ("{0} NOT IN ('a', 'b1')", SAME), ("({0} IS DISTINCT FROM 'a')", SAME),
+    ("{0} NOT IN ('a', 'b1')", SAME), ("{0} IN ('a', NULL)", SAME), ("{0} NOT IN ('a', NULL)", SAME),
+    ("({0} IN ('a', 'b', 'ab') AND {0} NOT IN ('a', NULL))", SAME), ("({0} NOT IN ('a', 'b') OR {0} NOT IN ('b1', 'ä'))", SAME),
+    ("NOT ({0} IN ('a', 'b', 'ab', 'ä') AND {0} IN ('b1', ''))", SAME), ("({0} IS DISTINCT FROM 'a')", SAME),
     ("({0} IS NOT DISTINCT FROM NULL)", SAME), ("{0} > 'a'", SAME), ("{0} <= 'ab'", SAME), ("{0} BETWEEN 'a' AND 'b'", SAME),
     ("coalesce({0}, 'none') = 'none'", SAME), ("length({0}) > 1", SAME), ("{0} || 'x' = 'ax'", SAME), ("upper({0}) = 'A'", SAME),
     ("NOT ({0} = 'a')", SAME), ("({0} = 'a') IS NOT TRUE", SAME), ("{0} LIKE '%\\_%'", None), ("{0} LIKE '%''%'", SAME),

@@ -206,7 +206,7 @@ impl Source {
         let (run, file) = match &self.origin {
             Origin::Run(run) => (Arc::clone(run), None),
             Origin::Segment(segment) => {
-                let Some(tail) = segment.tails.of(segment, layout)? else {
+                let Some(tail) = segment.tails.of(segment, layout, reads)? else {
                     cuts.extend(self.open(wanted, (layout, with_cleared), reads)?);
                     return Ok(());
                 };

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, UInt32Array};
 use arrow::compute::take;
 use parking_lot::Mutex;
-use quorate_segment::SeriesEntry;
+use quorate_segment::{ScanReads, SeriesEntry};
 
 use super::OpenSegment;
 use crate::memtable::{Run, union_layout};
@@ -77,6 +77,7 @@ impl Tails {
         &self,
         segment: &OpenSegment,
         layout: &Layout,
+        reads: &Arc<ScanReads>,
     ) -> Result<Option<Arc<Run>>, Error> {
         let meta = &segment.live.meta;
         let fields = layout.len() as u64 * FIELD_BYTES;
@@ -95,7 +96,7 @@ impl Tails {
             Some(run) => union_layout([run.layout(), layout].into_iter()),
             None => Arc::clone(layout),
         };
-        let read = Arc::new(read(segment, &all)?);
+        let read = Arc::new(read(segment, &all, reads)?);
         *run = Some(Arc::clone(&read));
         self.weigh(&meta.file_hash, read.bytes());
         Ok(Some(read))
@@ -132,7 +133,7 @@ fn has_fields(run: &Run, layout: &Layout) -> bool {
 }
 
 /// Reads the last row of each series.
-fn read(segment: &OpenSegment, layout: &Layout) -> Result<Run, Error> {
+fn read(segment: &OpenSegment, layout: &Layout, reads: &Arc<ScanReads>) -> Result<Run, Error> {
     let reader = &segment.reader;
     let fields = &reader.meta().schema.fields;
     let has = |id| fields.binary_search_by_key(id, |field| field.id).is_ok();
@@ -148,7 +149,7 @@ fn read(segment: &OpenSegment, layout: &Layout) -> Result<Run, Error> {
         }
         let with_cleared = reader.meta().has_cleared;
         let mut rows = Vec::with_capacity(chunk.len());
-        for one in reader.scan(chunk, layout, with_cleared)? {
+        for one in reader.scan(chunk, layout, with_cleared)?.counted_by(Arc::clone(reads)) {
             let one = one?;
             series.push(one.key.clone());
             rows.push(Block::from_series_rows(one, &present)?);
