@@ -86,10 +86,10 @@ fn count(expr: &Expr) -> Result<usize> {
 
 fn exact(expr: Expr) -> Result<Transformed<Expr>> {
     let inward = expr.transform_down(not_inward)?;
-    let split = inward.transform_data(|expr| expr.transform_up(split))?;
+    let split = inward.transform_data(|expr| expr.transform_up(|expr| Ok(split(expr))))?;
     let apart = split.transform_data(exclusions_apart)?;
-    let merged = apart.transform_data(|expr| expr.transform_up(merged))?;
-    merged.transform_data(|expr| expr.transform_up(nothing_left))
+    let merged = apart.transform_data(|expr| expr.transform_up(|expr| Ok(merged(expr))))?;
+    merged.transform_data(|expr| expr.transform_up(|expr| Ok(nothing_left(expr))))
 }
 
 /// `NOT` of what lists may stand in, on its way to them.
@@ -117,13 +117,13 @@ fn not_inward(expr: Expr) -> Result<Transformed<Expr>> {
 }
 
 /// A list without its items that are NULL or no constants, which become comparisons beside it.
-fn split(expr: Expr) -> Result<Transformed<Expr>> {
+fn split(expr: Expr) -> Transformed<Expr> {
     let Expr::InList(InList { expr: of, list, negated }) = expr else {
-        return Ok(Transformed::no(expr));
+        return Transformed::no(expr);
     };
     let list = list.into_iter().map(folded).collect::<Vec<_>>();
     if list.iter().all(is_plain) || of.is_volatile() {
-        return Ok(Transformed::no(Expr::InList(InList { expr: of, list, negated })));
+        return Transformed::no(Expr::InList(InList { expr: of, list, negated }));
     }
     let (plain, other): (Vec<_>, Vec<_>) = list.into_iter().partition(is_plain);
     let mut parts = Vec::with_capacity(other.len() + 1);
@@ -135,7 +135,7 @@ fn split(expr: Expr) -> Result<Transformed<Expr>> {
     if !nulls.is_empty() {
         parts.push(truth(None));
     }
-    Ok(Transformed::yes(joined(parts, negated)))
+    Transformed::yes(joined(parts, negated))
 }
 
 /// `NOT IN` lists as comparisons, where two of them over one expression have nothing in common.
@@ -163,19 +163,19 @@ fn exclusions_apart(expr: Expr) -> Result<Transformed<Expr>> {
 }
 
 /// `x = 1 OR x = 2` as a list, as DataFusion would put it only after it has looked at what stands beside it.
-fn merged(expr: Expr) -> Result<Transformed<Expr>> {
+fn merged(expr: Expr) -> Transformed<Expr> {
     let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) = &expr else {
-        return Ok(Transformed::no(expr));
+        return Transformed::no(expr);
     };
     let (Some((of, mut list)), Some((of_right, more))) = (allowed(left), allowed(right)) else {
-        return Ok(Transformed::no(expr));
+        return Transformed::no(expr);
     };
     if of != of_right {
-        return Ok(Transformed::no(expr));
+        return Transformed::no(expr);
     }
     list.extend(more);
     let list = list.into_iter().cloned().collect();
-    Ok(Transformed::yes(Expr::InList(InList::new(Box::new(of.clone()), list, false))))
+    Transformed::yes(Expr::InList(InList::new(Box::new(of.clone()), list, false)))
 }
 
 /// The column that an expression compares with constants, and those that it may be.
@@ -196,12 +196,12 @@ fn allowed(expr: &Expr) -> Option<(&Expr, Vec<&Expr>)> {
 }
 
 /// Two lists of which nothing is left together: false, and NULL where the expression is NULL.
-fn nothing_left(expr: Expr) -> Result<Transformed<Expr>> {
+fn nothing_left(expr: Expr) -> Transformed<Expr> {
     let Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) = &expr else {
-        return Ok(Transformed::no(expr));
+        return Transformed::no(expr);
     };
     let (Expr::InList(left), Expr::InList(right)) = (left.as_ref(), right.as_ref()) else {
-        return Ok(Transformed::no(expr));
+        return Transformed::no(expr);
     };
     let nothing = left.expr == right.expr
         && match (left.negated, right.negated) {
@@ -211,10 +211,10 @@ fn nothing_left(expr: Expr) -> Result<Transformed<Expr>> {
             (true, true) => false,
         };
     if !nothing {
-        return Ok(Transformed::no(expr));
+        return Transformed::no(expr);
     }
     let is_null = Expr::IsNull(left.expr.clone());
-    Ok(Transformed::yes(is_null.and(truth(None))))
+    Transformed::yes(is_null.and(truth(None)))
 }
 
 /// A cast of a constant as the constant that it is.
@@ -271,7 +271,6 @@ fn within(inner: &[Expr], outer: &[Expr]) -> bool {
     inner.iter().all(|item| outer.contains(item))
 }
 
-#[expect(clippy::mutable_key_type, reason = "an Expr has no cell that its hash looks into")]
 fn set(items: &[Expr]) -> HashSet<&Expr> {
     items.iter().collect()
 }

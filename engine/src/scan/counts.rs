@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering::Relaxed;
 use datafusion::physical_plan::metrics::{Count, Metric, MetricValue, MetricsSet};
 use quorate_storage::scan::ScanCounters;
 
+/// One of the counts of a scan.
+type Counted = fn(&ScanCounters) -> u64;
+
 /// Adds the sums of what scans have counted.
-pub(super) fn push_counters<'a>(
-    set: &mut MetricsSet,
-    counters: impl Iterator<Item = &'a ScanCounters> + Clone,
-) {
-    let names: [(&str, fn(&ScanCounters) -> u64); 10] = [
+pub(super) fn push_counters(set: &mut MetricsSet, counters: &[&ScanCounters]) {
+    let names: [(&str, Counted); 10] = [
         ("segments", |c| c.segments.load(Relaxed)),
         ("segments_pruned", |c| c.segments_pruned.load(Relaxed)),
         ("series", |c| c.series.load(Relaxed)),
@@ -24,7 +24,7 @@ pub(super) fn push_counters<'a>(
         ("bytes_cached", |c| c.reads.bytes_cached.load(Relaxed)),
     ];
     for (name, value) in names {
-        push_count(set, name, counters.clone().map(value).sum());
+        push_count(set, name, counters.iter().map(|counters| value(counters)).sum());
     }
 }
 

@@ -207,7 +207,7 @@ impl ExecutionPlan for SeriesScanExec {
 
     fn metrics(&self) -> Option<MetricsSet> {
         let mut set = self.metrics.clone_inner();
-        push_counters(&mut set, std::iter::once(self.counters.as_ref()));
+        push_counters(&mut set, &[&self.counters]);
         Some(set)
     }
 

@@ -228,7 +228,8 @@ impl ExecutionPlan for TablesScanExec {
         let mut set = self.metrics.clone_inner();
         let read: Vec<_> = self.parts.iter().filter_map(|p| p.planned.lock().clone()).collect();
         push_count(&mut set, "tables_read", read.len() as u64);
-        push_counters(&mut set, read.iter().map(|part| part.counters.as_ref()));
+        let counters: Vec<_> = read.iter().map(|part| part.counters.as_ref()).collect();
+        push_counters(&mut set, &counters);
         Some(set)
     }
 }

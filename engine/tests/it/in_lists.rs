@@ -83,7 +83,10 @@ impl List {
             Null => None,
             Item::Y => Some(Y == x),
         };
-        let found = self.items.iter().fold(Some(false), |found, item| or(found, is(item)));
+        let mut found = Some(false);
+        for item in self.items {
+            found = or(found, is(item));
+        }
         if self.negated { not(found) } else { found }
     }
 }
@@ -105,9 +108,10 @@ fn and(a: Option<bool>, b: Option<bool>) -> Option<bool> {
 }
 
 type Truth = Option<bool>;
+type Meaning = fn(Truth, Truth) -> Truth;
 
 /// Where two lists stand together: SQL, and what it means. `{n}` is `n > 0`, always true.
-const PLACES: [(&str, fn(Truth, Truth) -> Truth); 9] = [
+const PLACES: [(&str, Meaning); 9] = [
     ("{p} AND {q}", and),
     ("{p} OR {q}", or),
     ("NOT ({p} AND {q})", |p, q| not(and(p, q))),
@@ -134,12 +138,12 @@ fn filled(place: &str, p: List, q: List, column: Column) -> String {
 }
 
 /// The values whose rows a filter keeps, as [`rows`] gives them.
-fn kept(meaning: fn(Truth, Truth) -> Truth, p: List, q: List) -> Vec<String> {
-    let is_kept = |x: &&Option<i64>| meaning(p.holds(**x), q.holds(**x)) == Some(true);
-    VALUES.iter().filter(is_kept).map(text).collect()
+fn kept(meaning: Meaning, p: List, q: List) -> Vec<String> {
+    let is_kept = |x: &Option<i64>| meaning(p.holds(*x), q.holds(*x)) == Some(true);
+    VALUES.into_iter().filter(is_kept).map(text).collect()
 }
 
-fn text(value: &Option<i64>) -> String {
+fn text(value: Option<i64>) -> String {
     value.map_or_else(|| "NULL".to_owned(), |value| value.to_string())
 }
 
@@ -148,7 +152,7 @@ async fn insert(db: &Fixture, table: &str) {
     for (i, value) in VALUES.iter().enumerate() {
         let tag = value.map_or_else(|| "NULL".to_owned(), |value| format!("'{value}'"));
         let comma = if i == 0 { "" } else { ", " };
-        write!(sql, "{comma}('2024-01-01T00:00:0{i}Z', {tag}, '{Y}', {}, {Y}, 1)", text(value))
+        write!(sql, "{comma}('2024-01-01T00:00:0{i}Z', {tag}, '{Y}', {}, {Y}, 1)", text(*value))
             .unwrap();
     }
     db.run(&sql).await;
@@ -232,7 +236,7 @@ async fn deletes_and_updates_by_lists_touch_what_holds_and_no_more() {
     });
     for (filter, kept) in cases {
         let left =
-            VALUES.iter().map(text).filter(|value| !kept.contains(value)).collect::<Vec<_>>();
+            VALUES.into_iter().map(text).filter(|value| !kept.contains(value)).collect::<Vec<_>>();
         db.run(&format!("DELETE FROM deleted WHERE {filter}")).await;
         assert_eq!(db.rows("SELECT x FROM deleted ORDER BY time").await, left, "{filter}");
         insert(&db, "deleted").await;

@@ -1,11 +1,11 @@
 //! [`AsOfJoinExec`]: the physical operator, a merge of two sorted inputs.
 //!
 //! Both inputs come sorted by keys and time. In which order the keys are sorted does not matter, so that order is asked
-//! for which most inputs have already. Memory: of each side the batch at hand, the batch of the last partner, and at most
-//! a few right batches that the answer for one left batch refers to.
+//! for which most inputs have already. Memory: of each side three batches of every partition, the batch at hand, the batch
+//! of the last partner, and at most a few right batches that the answer for one left batch refers to.
 //!
-//! Inputs that are sorted already are merged into one partition, which holds one batch of each of theirs; to part them by
-//! keys without losing the order could keep back whole series. Inputs that must be sorted anyway are parted by keys.
+//! The partitions of inputs that are sorted already are merged here, run by run ([`super::merge`]); to part them by keys
+//! without losing the order could keep back whole series. Inputs that must be sorted anyway are parted by keys.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,7 +21,8 @@ use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::equivalence::join_equivalence_properties;
 use datafusion::physical_expr::{
-    Distribution, LexOrdering, OrderingRequirements, Partitioning, PhysicalExpr, PhysicalSortExpr,
+    Distribution, EquivalenceProperties, LexOrdering, OrderingRequirements, Partitioning,
+    PhysicalExpr, PhysicalSortExpr,
 };
 use datafusion::physical_plan::coop::make_cooperative;
 use datafusion::physical_plan::execution_plan::{EmissionType, ExecutionPlanProperties};
@@ -38,8 +39,9 @@ use futures::stream;
 use super::comparison::{Comparison, Kind};
 use super::cursor::Cursor;
 use super::gather::Gather;
+use super::merge::Merge;
 use super::sorted::Sorter;
-use super::stream::{AsOfStream, Side};
+use super::stream::AsOfStream;
 use super::tolerance::Tolerance;
 
 type Expr = Arc<dyn PhysicalExpr>;
@@ -149,6 +151,24 @@ impl Order {
     }
 }
 
+/// What is known of the rows of an input after its partitions were merged in this order.
+fn merged(
+    input: &dyn ExecutionPlan,
+    order: Vec<PhysicalSortExpr>,
+    parted: bool,
+) -> EquivalenceProperties {
+    let mut known = input.equivalence_properties().clone();
+    if !parted && input.output_partitioning().partition_count() > 1 {
+        let sorted = known.ordering_satisfy(order.clone()).unwrap_or(false);
+        known.clear_per_partition_constants();
+        known.clear_orderings();
+        if sorted {
+            known.add_ordering(order);
+        }
+    }
+    known
+}
+
 impl AsOfJoinExec {
     /// The operator over inputs as they are before orders and partitions are seen to.
     pub(super) fn plan(
@@ -174,9 +194,10 @@ impl AsOfJoinExec {
         };
         let (schema, _) = build_join_schema(&left.schema(), &right.schema(), &of);
         let schema = Arc::new(schema);
+        let (of_left, of_right) = order.sorts(&matched);
         let equivalences = join_equivalence_properties(
-            left.equivalence_properties().clone(),
-            right.equivalence_properties().clone(),
+            merged(left.as_ref(), of_left, parted),
+            merged(right.as_ref(), of_right, parted),
             &of,
             Arc::clone(&schema),
             &[true, false],
@@ -260,8 +281,11 @@ impl ExecutionPlan for AsOfJoinExec {
 
     fn input_distribution_requirements(&self) -> InputDistributionRequirements {
         if !self.parted {
-            let single = vec![Distribution::SinglePartition, Distribution::SinglePartition];
-            return InputDistributionRequirements::new(single);
+            // Partitions are merged here.
+            return InputDistributionRequirements::new(vec![
+                Distribution::UnspecifiedDistribution;
+                2
+            ]);
         }
         let (left, right) = self.matched.on.iter().cloned().unzip();
         InputDistributionRequirements::co_partitioned(vec![
@@ -316,30 +340,29 @@ impl ExecutionPlan for AsOfJoinExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let partitions = self.left.output_partitioning().partition_count();
-        if partitions != self.right.output_partitioning().partition_count() {
+        let count = |input: &Arc<dyn ExecutionPlan>| input.output_partitioning().partition_count();
+        if self.parted && count(&self.left) != count(&self.right) {
             return internal_err!("the inputs of an as-of join have unlike partitions");
         }
+        let streams = |input: &Arc<dyn ExecutionPlan>| {
+            let all = if self.parted { partition..partition + 1 } else { 0..count(input) };
+            all.map(|partition| input.execute(partition, Arc::clone(&context)))
+                .collect::<Result<Vec<_>>>()
+        };
         let (left, right) = self.sorters()?;
         let schema = self.right.schema();
         let types = schema.fields().iter().map(|field| field.data_type());
         let name = format!("AsOfJoinExec[{partition}]");
+        let metrics = BaselineMetrics::new(&self.metrics, partition);
+        let (time, nulls_first) = (metrics.elapsed_compute(), self.order.time.nulls_first);
         let merge = AsOfStream {
-            left: Side {
-                stream: self.left.execute(partition, Arc::clone(&context))?,
-                sorter: left,
-                batches: 0,
-            },
-            right: Side {
-                stream: self.right.execute(partition, Arc::clone(&context))?,
-                sorter: right,
-                batches: 0,
-            },
+            left: Merge::new(streams(&self.left)?, left, nulls_first, time),
+            right: Merge::new(streams(&self.right)?, right, nulls_first, time),
             cursor: Cursor::new(self.matched.comparison),
             gather: Gather::new(self.matched.kind, Arc::clone(&self.schema), types),
             distance: self.matched.tolerance.as_ref().map(|t| t.distance),
             reservation: MemoryConsumer::new(name).register(context.memory_pool()),
-            metrics: BaselineMetrics::new(&self.metrics, partition),
+            metrics,
         };
         let batches = stream::try_unfold(merge, |mut merge| async move {
             let next = merge.next().await;
@@ -354,7 +377,8 @@ impl ExecutionPlan for AsOfJoinExec {
     }
 
     fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
-        vec![ChildStats::At(partition), ChildStats::Skip]
+        // Without keys to part them by, the one partition has all rows.
+        vec![ChildStats::At(partition.filter(|_| self.parted)), ChildStats::Skip]
     }
 
     fn statistics_from_inputs(

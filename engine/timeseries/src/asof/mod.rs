@@ -13,6 +13,7 @@ mod cursor;
 mod exec;
 mod gather;
 mod mark;
+mod merge;
 mod node;
 mod planner;
 mod pushdown;

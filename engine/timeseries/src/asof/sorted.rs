@@ -10,7 +10,7 @@ use datafusion::arrow::buffer::{NullBuffer, ScalarBuffer};
 use datafusion::arrow::compute::{CastOptions, cast_with_options, partition, take};
 use datafusion::arrow::datatypes::{DataType, Int64Type, UInt64Type};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::arrow::row::{RowConverter, Rows};
+use datafusion::arrow::row::RowConverter;
 use datafusion::error::Result;
 use datafusion::physical_expr::PhysicalExpr;
 
@@ -42,9 +42,30 @@ pub(super) struct Sorted {
     pub(super) id: usize,
     pub(super) batch: RecordBatch,
     pub(super) runs: Vec<Run>,
-    heads: Option<Rows>,
-    times: ScalarBuffer<i64>,
-    nulls: Option<NullBuffer>,
+    /// The keys of the runs.
+    pub(super) keys: Keys,
+    pub(super) times: ScalarBuffer<i64>,
+    pub(super) nulls: Option<NullBuffer>,
+}
+
+/// Keys as bytes that sort as the rows do, one after another.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Keys {
+    /// Adds one.
+    pub(super) fn push(&mut self, key: &[u8]) {
+        self.bytes.extend_from_slice(key);
+        self.ends.push(self.bytes.len());
+    }
+
+    fn get(&self, index: usize) -> &[u8] {
+        let begin = if index == 0 { 0 } else { self.ends[index - 1] };
+        &self.bytes[begin..self.ends[index]]
+    }
 }
 
 impl Sorter {
@@ -57,7 +78,9 @@ impl Sorter {
         let keys = keys.collect::<Result<Vec<ArrayRef>>>()?;
         let Some(converter) = &self.converter else {
             let runs = vec![Run { begin: 0, end: rows, null: false }];
-            return Ok(Sorted { id, batch, runs, heads: None, times, nulls });
+            let mut keys = Keys::default();
+            keys.push(&[]);
+            return Ok(Sorted { id, batch, runs, keys, times, nulls });
         };
         let ranges = partition(&keys)?.ranges();
         let starts: Vec<u64> = ranges.iter().map(|range| range.start as u64).collect();
@@ -72,18 +95,18 @@ impl Sorter {
             null: is_null(index),
         });
         let runs = runs.collect();
-        let heads = Some(converter.convert_columns(&heads)?);
-        Ok(Sorted { id, batch, runs, heads, times, nulls })
+        let mut keys = Keys::default();
+        for head in &converter.convert_columns(&heads)? {
+            keys.push(head.data());
+        }
+        Ok(Sorted { id, batch, runs, keys, times, nulls })
     }
 }
 
 impl Sorted {
     /// The key of a run, as bytes that sort as the rows do.
     pub(super) fn key(&self, run: usize) -> &[u8] {
-        match &self.heads {
-            Some(heads) => heads.row(run).data(),
-            None => &[],
-        }
+        self.keys.get(run)
     }
 
     /// The time of a row.
@@ -99,8 +122,8 @@ impl Sorted {
         let columns = self.batch.columns().iter();
         let data: usize =
             columns.map(|c| c.to_data().get_slice_memory_size().unwrap_or_default()).sum();
-        let heads = self.heads.as_ref().map_or(0, Rows::size);
-        data + heads + self.runs.len() * size_of::<Run>() + self.times.inner().len()
+        let keys = self.keys.bytes.len() + self.keys.ends.len() * size_of::<usize>();
+        data + keys + self.runs.len() * size_of::<Run>() + self.times.inner().len()
     }
 }
 

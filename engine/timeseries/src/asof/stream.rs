@@ -1,42 +1,19 @@
-//! [`AsOfStream`]: merges one partition of both sides.
+//! [`AsOfStream`]: walks both sides at once.
 
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::metrics::BaselineMetrics;
-use futures::StreamExt;
 
 use super::cursor::{Cursor, Search};
 use super::gather::Gather;
-use super::sorted::{Sorted, Sorter};
-
-/// One side.
-pub(super) struct Side {
-    pub(super) stream: SendableRecordBatchStream,
-    pub(super) sorter: Sorter,
-    /// Batches that were read.
-    pub(super) batches: usize,
-}
-
-impl Side {
-    /// The next batch with rows.
-    async fn next(&mut self, metrics: &BaselineMetrics) -> Result<Option<Sorted>> {
-        while let Some(batch) = self.stream.next().await.transpose()? {
-            if batch.num_rows() > 0 {
-                let _timer = metrics.elapsed_compute().timer();
-                self.batches += 1;
-                return self.sorter.sorted(self.batches, batch).map(Some);
-            }
-        }
-        Ok(None)
-    }
-}
+use super::merge::Merge;
+use super::sorted::Sorted;
 
 /// A merge under way.
 pub(super) struct AsOfStream {
-    pub(super) left: Side,
-    pub(super) right: Side,
+    pub(super) left: Merge,
+    pub(super) right: Merge,
     pub(super) cursor: Cursor,
     pub(super) gather: Gather,
     /// How far partners may be, in units of time.
@@ -57,11 +34,11 @@ struct Place {
 impl AsOfStream {
     /// The next batch of the answer.
     pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        while let Some(left) = self.left.next(&self.metrics).await? {
+        while let Some(left) = self.left.next().await? {
             self.reserve(&left)?;
             let mut place = Place::default();
             while !self.work(&left, &mut place)? {
-                match self.right.next(&self.metrics).await? {
+                match self.right.next().await? {
                     Some(batch) => self.cursor.feed(batch),
                     None => self.cursor.end(),
                 }
@@ -107,7 +84,8 @@ impl AsOfStream {
     }
 
     fn reserve(&self, left: &Sorted) -> Result<()> {
-        let bytes = left.bytes() + self.cursor.bytes() + self.gather.bytes();
+        let read = self.left.bytes() + self.right.bytes();
+        let bytes = read + left.bytes() + self.cursor.bytes() + self.gather.bytes();
         self.reservation.try_resize(bytes)
     }
 }

@@ -10,23 +10,23 @@ use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext, col};
 use proptest::collection::vec;
 use proptest::option;
-use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert_eq, proptest};
+use proptest::prelude::{ProptestConfig, Strategy, prop_assert_eq, proptest};
 
 use crate::fixture::run;
 
 /// Two keys, a time, and a value.
-type Row = (Option<u8>, Option<u8>, Option<i8>, i64);
+type Row = (Option<u8>, Option<u8>, Option<i64>, i64);
 
 fn rows(most: usize) -> impl Strategy<Value = Vec<Row>> {
     let key = || option::weighted(0.9, 0..3_u8);
-    let row = (key(), key(), option::weighted(0.9, -20..20_i8), 0..4_i64);
+    let row = (key(), key(), option::weighted(0.9, -20..20_i64), 0..4_i64);
     vec(row, 0..most)
 }
 
 fn batch(rows: &[Row]) -> RecordBatch {
     let host: StringArray = rows.iter().map(|r| r.0.map(|k| format!("h{k}"))).collect();
     let core: Int64Array = rows.iter().map(|r| r.1.map(i64::from)).collect();
-    let time: TimestampNanosecondArray = rows.iter().map(|r| r.2.map(i64::from)).collect();
+    let time: TimestampNanosecondArray = rows.iter().map(|r| r.2).collect();
     let value: Int64Array = rows.iter().map(|r| Some(r.3)).collect();
     let columns: [(&str, ArrayRef, bool); 4] = [
         ("host", Arc::new(host), true),
@@ -37,12 +37,21 @@ fn batch(rows: &[Row]) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns).expect("columns have one length")
 }
 
-/// A session whose tables `l` and `r` have these rows, in several batches and partitions.
+/// How the rows of a table lie.
+#[derive(Clone, Copy, Debug)]
+enum Dealt {
+    /// Batch by batch, as they come.
+    Unsorted,
+    /// Sorted, so many rows to one partition, so many to the other, and so on.
+    InTurns(usize),
+}
+
+/// A session whose tables `l` and `r` have these rows, in several batches and two partitions.
 fn session(
     tables: [&[Row]; 2],
     partitions: usize,
     batch_rows: usize,
-    sorted: bool,
+    dealt: Dealt,
 ) -> SessionContext {
     let config =
         SessionConfig::new().with_target_partitions(partitions).with_batch_size(batch_rows);
@@ -54,17 +63,27 @@ fn session(
     for (name, rows) in ["l", "r"].into_iter().zip(tables) {
         let mut rows = rows.to_vec();
         let mut parts = vec![Vec::new(), Vec::new()];
-        if sorted {
-            rows.sort();
-        }
-        let half = rows.len().div_ceil(2);
-        for (index, part) in rows.chunks(batch_rows.max(1)).enumerate() {
-            let place = if sorted { usize::from(index * batch_rows >= half) } else { index % 2 };
-            parts[place].push(batch(part));
+        match dealt {
+            Dealt::Unsorted => {
+                for (index, part) in rows.chunks(batch_rows).enumerate() {
+                    parts[index % 2].push(batch(part));
+                }
+            }
+            Dealt::InTurns(turn) => {
+                rows.sort();
+                for (place, part) in parts.iter_mut().enumerate() {
+                    let turns = rows.chunks(turn).skip(place).step_by(2);
+                    let rows: Vec<Row> = turns.flatten().copied().collect();
+                    part.extend(rows.chunks(batch_rows).map(batch));
+                }
+            }
         }
         let table = MemTable::try_new(batch(&[]).schema(), parts).expect("batches have one schema");
         let order = ["host", "core", "time"].map(|name| col(name).sort(true, true)).to_vec();
-        let table = if sorted { table.with_sort_order(vec![order]) } else { table };
+        let table = match dealt {
+            Dealt::Unsorted => table,
+            Dealt::InTurns(_) => table.with_sort_order(vec![order]),
+        };
         session.register_table(name, Arc::new(table)).expect("the name is free");
     }
     session
@@ -99,7 +118,7 @@ impl Asked {
         let (Some(left), Some(right)) = (l.2, r.2) else { return false };
         let equal = |l: Option<u8>, r: Option<u8>| l.is_some() && l == r;
         let keys = [equal(l.0, r.0), equal(l.1, r.1)];
-        let near = |most: u8| left.abs_diff(right) <= most;
+        let near = |most: u8| left.abs_diff(right) <= u64::from(most);
         keys.iter().take(self.keys).all(|equal| *equal)
             && self.tolerance.is_none_or(near)
             && match self.comparison {
@@ -139,7 +158,7 @@ fn text(row: Option<&Row>) -> String {
         return [null(), null(), null(), null()].join(" ");
     };
     let time = time.map_or_else(null, |t| {
-        let at = chrono::DateTime::from_timestamp_nanos(i64::from(t)).naive_utc();
+        let at = chrono::DateTime::from_timestamp_nanos(t).naive_utc();
         at.format("%Y-%m-%dT%H:%M:%S%.f").to_string()
     });
     let host = host.map_or_else(null, |k| format!("h{k}"));
@@ -163,12 +182,13 @@ proptest! {
         right in rows(40),
         partitions in 1..4_usize,
         batch_rows in 1..9_usize,
-        sorted in any::<bool>(),
+        turn in option::of(1..40_usize),
         keys in 0..3_usize,
         tolerance in option::of(0..12_u8),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-        let session = session([&left, &right], partitions, batch_rows, sorted);
+        let dealt = turn.map_or(Dealt::Unsorted, Dealt::InTurns);
+        let session = session([&left, &right], partitions, batch_rows, dealt);
         for comparison in [">=", ">", "<=", "<"] {
             for is_left in [false, true] {
                 let asked = Asked { comparison, keys, is_left, tolerance };
@@ -180,11 +200,35 @@ proptest! {
 }
 
 fn series() -> Vec<Row> {
-    let mut rows: Vec<Row> = (0..60_u8)
-        .map(|n| (Some(n % 3), Some(n % 2), Some(i8::try_from(n).expect("small")), i64::from(n)))
-        .collect();
+    let mut rows: Vec<Row> =
+        (0..60_u8).map(|n| (Some(n % 3), Some(n % 2), Some(i64::from(n)), i64::from(n))).collect();
     rows.sort();
     rows
+}
+
+/// Rows of several series, far more than are copied together.
+fn long_series(step: i64) -> Vec<Row> {
+    let series = [(Some(0), Some(0), 1300), (Some(0), Some(1), 20), (Some(1), Some(0), 900)];
+    let rows = series.into_iter().flat_map(|(host, core, count)| {
+        (0..count).map(move |n| (host, core, Some(n * step), n % 5))
+    });
+    rows.collect()
+}
+
+#[tokio::test]
+async fn long_runs_join_however_their_rows_are_dealt_out() {
+    let (left, right) = (long_series(3), long_series(4));
+    for (turn, batch_rows) in [(1, 1000), (40, 1000), (700, 64), (1300, 1024), (5000, 512)] {
+        let session = session([&left, &right], 2, batch_rows, Dealt::InTurns(turn));
+        for (comparison, keys) in [(">=", 2), ("<", 2), (">", 0)] {
+            let asked = Asked { comparison, keys, is_left: true, tolerance: None };
+            assert_eq!(
+                answer(&session, asked).await,
+                asked.model(&left, &right),
+                "{turn} {asked:?}"
+            );
+        }
+    }
 }
 
 async fn physical(session: &SessionContext, sql: &str) -> String {
@@ -195,12 +239,13 @@ async fn physical(session: &SessionContext, sql: &str) -> String {
 #[tokio::test]
 async fn sorted_tables_are_merged_without_a_sort() {
     let rows = series();
-    let session = session([&rows, &rows], 2, 4, true);
+    let session = session([&rows, &rows], 2, 4, Dealt::InTurns(30));
     for on in ["l.host = r.host AND l.core = r.core", "l.core = r.core AND l.host = r.host"] {
         let sql = format!("SELECT l.v, r.v FROM l ASOF JOIN r ON {on} AND l.time > r.time");
         let plan = physical(&session, &sql).await;
         assert!(plan.contains("AsOfJoinExec: type=Inner"), "{plan}");
         assert!(!plan.contains("SortExec") && !plan.contains("RepartitionExec"), "{plan}");
+        assert!(!plan.contains("SortPreservingMergeExec"), "{plan}");
         assert_eq!(run(&session, &sql).await.expect("it runs").len(), 1 + 54);
     }
     let sql = "SELECT l.v, r.v FROM l ASOF JOIN r ON l.host = r.host AND l.time > r.time \
@@ -212,7 +257,7 @@ async fn sorted_tables_are_merged_without_a_sort() {
 #[tokio::test]
 async fn the_order_of_the_left_side_is_that_of_the_answer() {
     let rows = series();
-    let session = session([&rows, &rows], 1, 4, true);
+    let session = session([&rows, &rows], 1, 4, Dealt::InTurns(7));
     let sql = "SELECT l.host, l.core, l.time, r.v FROM l ASOF LEFT JOIN r USING (host, core, time) \
                ORDER BY l.host NULLS FIRST, l.core NULLS FIRST, l.time NULLS FIRST";
     let plan = physical(&session, sql).await;
@@ -222,7 +267,7 @@ async fn the_order_of_the_left_side_is_that_of_the_answer() {
 #[tokio::test]
 async fn unsorted_tables_are_parted_by_keys_and_sorted() {
     let rows = series();
-    let session = session([&rows, &rows], 3, 4, false);
+    let session = session([&rows, &rows], 3, 4, Dealt::Unsorted);
     let sql = "SELECT l.v, r.v FROM l ASOF JOIN r ON l.host = r.host AND l.time > r.time";
     let plan = physical(&session, sql).await;
     assert!(plan.contains("SortExec") && plan.contains("Hash([host"), "{plan}");
