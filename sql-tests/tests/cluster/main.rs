@@ -16,6 +16,7 @@ mod history;
 mod load;
 mod oracle;
 
+mod every_node;
 mod three_nodes;
 
 mod faults;
