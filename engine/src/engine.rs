@@ -253,5 +253,6 @@ fn template(partitions: usize, env: Arc<RuntimeEnv>) -> Result<SessionState, Dat
     state.register_function_rewrite(Arc::new(PatternRewrite))?;
     let mut state = quorate_timeseries::install(state)?;
     crate::sql::install_session_functions(&mut state)?;
+    crate::sql::install_gaps(&mut state)?;
     Ok(state)
 }

@@ -70,7 +70,7 @@ fn pattern_of(args: &[Expr]) -> Result<String> {
             Some(None) | None => Err(wrong(&format!(", not {value}"))),
         },
         Expr::Placeholder(parameter) => Err(wrong(&format!(
-            "; parameter {} is not supported here: which tables there are decides the columns",
+            "; parameter {} has no value where the columns are decided",
             parameter.id
         ))),
         other => Err(wrong(&format!(", not the expression {other}"))),

@@ -13,7 +13,7 @@ use quorate_storage::catalog::{Column, Table};
 use quorate_storage::scan::{LastRows, ScanRequest, SeriesFilter, TableScan, TableView};
 use quorate_storage::{ColumnKind, FieldType};
 
-use super::ReadViews;
+use super::{ReadViews, united_of};
 use crate::Error;
 use crate::prune::{Pruning, Pushdown, TagFilter, TimeColumn, classify};
 use crate::scan::{ScanLabel, SeriesScanExec};
@@ -31,6 +31,15 @@ pub(crate) struct StoredTable {
 /// Whether a provider is a stored table, and which.
 pub(crate) fn is_stored(provider: &dyn TableProvider) -> Option<&Arc<Table>> {
     provider.downcast_ref::<StoredTable>().map(|stored| &stored.table)
+}
+
+/// What a column of a stored table, or of several as one, is; `None` for other providers.
+pub(crate) fn column_kind(provider: &dyn TableProvider, index: usize) -> Option<ColumnKind> {
+    match (is_stored(provider), united_of(provider)) {
+        (Some(table), _) => table.columns.get(index).map(|column| column.kind),
+        (None, Some(united)) => united.column_kind(index),
+        (None, None) => None,
+    }
 }
 
 /// Type of a column as SQL shows it in a time zone. The zone changes how times are read and written, not the instants.

@@ -70,6 +70,11 @@ impl United {
         &self.tables
     }
 
+    /// What a column is: `table_name` is a tag.
+    pub(crate) fn column_kind(&self, index: usize) -> Option<ColumnKind> {
+        self.all.columns.get(index).map(|column| column.kind)
+    }
+
     /// What a filter is to the scans of all tables.
     pub(crate) fn classify(&self, filter: &Expr) -> Pushdown {
         classify(filter, &self.all, &self.time_column())

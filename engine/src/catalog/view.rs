@@ -14,7 +14,7 @@ use quorate_storage::catalog::{Catalog, View};
 
 use super::{Reads, SERIES, SeriesFunction, databases};
 use crate::engine::set_time_zone;
-use crate::sql::{GapsPlanner, register_gaps, set_database};
+use crate::sql::set_database;
 
 /// Views that may be defined by each other.
 const NESTED_MAX: u8 = 16;
@@ -59,13 +59,6 @@ async fn plan_view(
         reads: reads.clone(),
     };
     state.register_udtf(SERIES, Arc::new(series));
-    let gaps = GapsPlanner {
-        catalog: Arc::clone(catalog),
-        views: Arc::clone(&reads.views),
-        time_zone: Arc::clone(&zone),
-        current_database: database.to_owned(),
-    };
-    register_gaps(&mut state, gaps)?;
     state.register_catalog_list(databases(Arc::clone(catalog), reads));
     let config = state.config_mut().options_mut();
     database.clone_into(&mut config.catalog.default_catalog);

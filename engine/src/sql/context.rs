@@ -11,7 +11,6 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use quorate_storage::ReadLevel;
 use quorate_storage::catalog::{Catalog, Database, Table};
 
-use super::gaps::{GapsPlanner, register as register_gaps};
 use super::names::{TablePlace, no_database, no_table};
 use crate::catalog::{ReadViews, Reads, SERIES, SeriesFunction, databases};
 use crate::engine::set_time_zone;
@@ -60,13 +59,6 @@ impl StatementContext {
             reads: reads.clone(),
         };
         state.register_udtf(SERIES, Arc::new(series));
-        let gaps = GapsPlanner {
-            catalog: Arc::clone(&catalog),
-            views: Arc::clone(&views),
-            time_zone: Arc::clone(&zone),
-            current_database: super::current_database(&options).to_owned(),
-        };
-        register_gaps(&mut state, gaps)?;
         state.register_catalog_list(databases(Arc::clone(&catalog), reads));
         let config = state.config_mut().options_mut();
         super::current_database(&options).clone_into(&mut config.catalog.default_catalog);

@@ -20,6 +20,7 @@ use super::delete_series::is_series;
 use super::keyed::Keyed;
 use super::names::stored_table;
 use super::parameters::{ParameterRow, Parameters, bind};
+use super::table_functions::has_open_columns;
 use super::{StatementContext, delete_series, points, query};
 use crate::ingest::everywhere;
 use crate::prune::{Pruning, TagFilter, TimeColumn, classify};
@@ -57,7 +58,11 @@ pub(super) async fn parameter_types(
     context: &StatementContext,
     delete: &DeleteStatement,
 ) -> Result<BTreeMap<String, DataType>, Error> {
-    let plan = query::logical(context, &as_query("*", delete)?).await?;
+    let query = as_query("*", delete)?;
+    if has_open_columns(&query) {
+        return Ok(BTreeMap::new());
+    }
+    let plan = query::logical(context, &query, &ParameterRow::new()).await?;
     query::parameter_types(&plan)
 }
 
@@ -115,7 +120,7 @@ pub(super) async fn filters(
     delete: &DeleteStatement,
     values: &ParameterRow,
 ) -> Result<Option<Vec<Expr>>, Error> {
-    let mut plan = query::logical(context, &as_query("*", delete)?).await?;
+    let mut plan = query::logical(context, &as_query("*", delete)?, values).await?;
     if !values.is_empty() {
         let types = query::parameter_types(&plan)?;
         plan = plan.with_param_values(bind(values, &types)?)?;

@@ -65,7 +65,7 @@ async fn run_once(
 ) -> Result<Option<u64>, Error> {
     let session = keyed.session();
     let context = StatementContext::of(session).await?;
-    let united = united(&context, delete).await?;
+    let united = united(&context, delete, values).await?;
     let Some(filters) = filters(&context, delete, values).await? else { return Ok(Some(0)) };
     if let Some(other) = filters.iter().find(|filter| !united.classify(filter).is_exact()) {
         let message = format!(
@@ -117,8 +117,9 @@ fn part_of(table: u64) -> Result<u32, Error> {
 async fn united(
     context: &StatementContext,
     delete: &DeleteStatement,
+    values: &ParameterRow,
 ) -> Result<Arc<United>, Error> {
-    let plan = query::logical(context, &as_query("*", delete)?).await?;
+    let plan = query::logical(context, &as_query("*", delete)?, values).await?;
     let mut found = None;
     plan.apply(|node| {
         Ok(match node {

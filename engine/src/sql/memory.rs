@@ -25,6 +25,7 @@ use super::cast::cast_exact;
 use super::names::{TablePlace, no_column, no_table, parts, quote_always, single_place};
 use super::parameters::{ParameterRow, Parameters, bind};
 use super::parse::{ParsedStatement, parse};
+use super::table_functions::{has_open_columns, with_values};
 use super::{StatementContext, delete, points, query, view};
 use crate::memory::{MemoryDatabase, MemoryDatabases, Relation};
 use crate::{Error, ErrorKind, Outcome, QueryStream, Session, StatementKind};
@@ -116,6 +117,9 @@ impl MemoryStatement {
             Some(Ok(types)) => return Ok(types),
             Some(Err(error)) => Some(error),
         };
+        if has_open_columns(&self.statement) {
+            return Ok(BTreeMap::new());
+        }
         // DataFusion's errors tell the place in the text.
         let plan = context.state.statement_to_plan(self.statement.clone()).await;
         let plan = plan.map_err(query::planning_error)?;
@@ -178,9 +182,10 @@ impl MemoryStatement {
                 changed += self.rewrite(session, sql, &context, &rewrite?, &values).await?;
                 continue;
             }
-            let plan = context.state.statement_to_plan(self.statement.clone()).await;
-            let mut plan = plan.map_err(query::planning_error)?;
             let values = parameters.row(row)?;
+            let statement = with_values(&self.statement, &values)?.into_owned();
+            let plan = context.state.statement_to_plan(statement).await;
+            let mut plan = plan.map_err(query::planning_error)?;
             if !values.is_empty() {
                 let types = query::parameter_types(&plan)?;
                 plan = plan.with_param_values(bind(&values, &types)?)?;
@@ -426,7 +431,7 @@ impl Rewrite {
         let ParsedStatement::Sql(statement) = parse(text)?.statement else {
             return Err(unsupported("this statement in a memory database"));
         };
-        let plan = query::logical(context, &statement).await?;
+        let plan = query::logical(context, &statement, values).await?;
         let mut nested = false;
         plan.apply(|node| {
             node.apply_expressions(|expr| {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::ast::Statement as SqlStatement;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
@@ -14,6 +15,7 @@ use super::distinct;
 use super::notes::{self, NoteStatement};
 use super::prepared::{self, Preparation};
 use super::series::{self, SeriesQuestion};
+use super::table_functions;
 use crate::{Error, ErrorKind};
 
 /// The dialect: the widest one of sqlparser, the one that DataFusion is tested with.
@@ -139,13 +141,16 @@ fn front_statements(tokens: Vec<TokenWithSpan>) -> Result<VecDeque<Statement>, D
 /// Puts time-series syntax into the planner's words.
 fn rewrite(statement: &mut Statement) -> Result<(), DataFusionError> {
     match statement {
-        Statement::Statement(inner) => {
-            distinct::rebind(inner.as_mut());
-            quorate_timeseries::rewrite(inner)
-        }
+        Statement::Statement(inner) => rewrite_inner(inner),
         Statement::Explain(explain) => rewrite(&mut explain.statement),
         Statement::CreateExternalTable(_) | Statement::CopyTo(_) | Statement::Reset(_) => Ok(()),
     }
+}
+
+fn rewrite_inner(statement: &mut SqlStatement) -> Result<(), DataFusionError> {
+    distinct::rebind(statement);
+    table_functions::name_tables(statement);
+    quorate_timeseries::rewrite(statement)
 }
 
 /// `COPY` as `PostgreSQL` writes it, else as DataFusion does (`COPY … TO … STORED AS … OPTIONS (…)`).
@@ -159,7 +164,7 @@ fn copy_statement(tokens: &[TokenWithSpan]) -> Result<CopyStatement, Error> {
     });
     let error = match parsed {
         Ok(mut statement) => {
-            distinct::rebind(&mut statement);
+            rewrite_inner(&mut statement).map_err(|e| parser_error(&e, end_of(tokens)))?;
             return copy::of_sql(statement);
         }
         Err(error) => DataFusionError::SQL(Box::new(error), None),

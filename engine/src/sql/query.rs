@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::default_table_source::DefaultTableSource;
 use datafusion::common::format::ExplainStatementOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::StatementContext;
 use super::names::{no_database, no_table, quote};
 use super::parameters::{ParameterRow, bind};
+use super::table_functions::{has_open_columns, with_any_lengths, with_values};
 use crate::catalog::{broken_view, is_stored, united_of};
 use crate::exec::{QueryTicket, stream_plan};
 use crate::profile::{Phases, ProfileExec};
@@ -90,7 +91,7 @@ async fn physical(
     mut phases: Phases,
 ) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>), Error> {
     let begun = Instant::now();
-    let mut plan = logical(context, statement).await?;
+    let mut plan = logical(context, statement, values).await?;
     if !values.is_empty() {
         let types = parameter_types(&plan)?;
         plan = plan.with_param_values(bind(values, &types)?)?;
@@ -121,14 +122,26 @@ fn is_profile(statement: &FrontStatement) -> bool {
 }
 
 /// Schema and parameter types of a query, without running it. With values for its parameters the schema is the one that
-/// the query has with them: a parameter whose type nothing tells has that of its value.
+/// the query has with them: a parameter whose type nothing tells has that of its value. While a parameter
+/// without value decides the columns, one that is made up stands for them: drivers take a statement without columns for
+/// an update.
 pub(super) async fn describe(
     context: &StatementContext,
     statement: &FrontStatement,
     parameters: &[String],
     values: Option<&ParameterRow>,
 ) -> Result<(SchemaRef, BTreeMap<String, DataType>), Error> {
-    let plan = logical(context, statement).await?;
+    let plan = match values {
+        Some(values) => logical(context, statement, values).await?,
+        None if has_open_columns(statement) => {
+            let unknown = Field::new("result", DataType::Utf8, true);
+            return Ok((Arc::new(Schema::new(vec![unknown])), BTreeMap::new()));
+        }
+        None => {
+            let statement = with_any_lengths(statement);
+            logical(context, &statement, &ParameterRow::new()).await?
+        }
+    };
     let mut types = parameter_types(&plan)?;
     let given = values.map(|values| bind(values, &types)).transpose()?;
     for (id, data_type) in cast_types(&plan)? {
@@ -159,12 +172,15 @@ fn nulls(
     parameters.iter().map(null).collect()
 }
 
-/// The logical plan of a query that reads and does nothing else.
+/// The logical plan of a query that reads and does nothing else. Of the values, those are in it that decide its columns;
+/// other parameters are still open.
 pub(super) async fn logical(
     context: &StatementContext,
     statement: &FrontStatement,
+    values: &ParameterRow,
 ) -> Result<LogicalPlan, Error> {
     context.check_database(context.database_name())?;
+    let statement = &*with_values(statement, values)?;
     let plan = match context.state.statement_to_plan(statement.clone()).await {
         Ok(plan) => plan,
         Err(e) => {

@@ -9,6 +9,7 @@ use quorate_storage::catalog::{CatalogCommand, ExistingView};
 
 use super::action::{only, unsupported};
 use super::names::{TablePlace, name_of, quote_always, stored_table};
+use super::parameters::ParameterRow;
 use super::{StatementContext, parse, query};
 use crate::{Error, ErrorKind, Outcome, Session};
 
@@ -57,7 +58,7 @@ pub(super) async fn checked_query(
         return Err(Error::request(ErrorKind::Invalid, message));
     }
     let statement = FrontStatement::Statement(Box::new(Statement::Query(view.query.clone())));
-    query::logical(context, &statement).await?;
+    query::logical(context, &statement, &ParameterRow::new()).await?;
     if uses(context, &text, &place.table)? {
         let message = format!("view {:?} would be defined by itself", place.table);
         return Err(Error::request(ErrorKind::Invalid, message));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    ArrayRef, Float64Array, Int64Array, StringArray, TimestampMillisecondArray,
+    ArrayRef, DurationSecondArray, Float64Array, Int64Array, StringArray, TimestampMillisecondArray,
 };
 use datafusion::arrow::record_batch::RecordBatch;
 use quorate_engine::{ErrorKind, Outcome};
@@ -123,5 +123,55 @@ async fn a_delete_runs_once_per_row() {
     let db = Fixture::new().await.cpu().await;
     let values = batch(vec![text(vec!["a", "c"])]);
     run(&db.session, "DELETE FROM cpu WHERE host = ?", Some(values)).await.unwrap();
+    db.check("SELECT DISTINCT host FROM cpu", &["b"]).await;
+}
+
+#[tokio::test]
+async fn parameters_of_row_sources_are_bound_before_planning() {
+    let db = Fixture::new().await.cpu().await;
+    let query = async |sql: &str, columns: Vec<ArrayRef>| {
+        rows(&db.session, sql, Some(batch(columns))).await.map(|rows| rows.join("|"))
+    };
+    let sql = "SELECT table_name, count(*) FROM series($1) WHERE host = $2 GROUP BY table_name";
+    assert_eq!(query(sql, vec![text(vec!["c.*"]), text(vec!["a"])]).await.unwrap(), "cpu 2");
+    let sql = "SELECT host, missing FROM gaps(?, ?, ?)";
+    let seconds = |n: i64| Arc::new(DurationSecondArray::from(vec![n])) as ArrayRef;
+    let gaps = async |table: ArrayRef, every: ArrayRef, tolerance: ArrayRef| {
+        query(sql, vec![table, every, tolerance]).await
+    };
+    assert_eq!(gaps(text(vec!["cpu"]), seconds(30), seconds(60)).await.unwrap(), "b 3");
+    assert_eq!(gaps(text(vec!["cpu"]), text(vec!["1m"]), text(vec!["1s"])).await.unwrap(), "b 1");
+    let wrong = gaps(text(vec!["cpu"]), text(vec!["1m"]), text(vec!["soon"])).await.unwrap_err();
+    assert!(wrong.to_string().contains("gaps: the tolerance"), "{wrong}");
+    let one = Arc::new(Int64Array::from(vec![1])) as ArrayRef;
+    let wrong = query("SELECT * FROM series($1)", vec![Arc::clone(&one)]).await.unwrap_err();
+    assert!(wrong.to_string().contains("parameter $1 is a text, the regular"), "{wrong}");
+    let wrong = gaps(one, seconds(1), seconds(1)).await.unwrap_err();
+    assert!(wrong.to_string().contains("parameter $1 is a text or an interval"), "{wrong}");
+    let wrong = query("SELECT * FROM series($1)", vec![text(vec!["x"])]).await.unwrap_err();
+    assert_eq!(wrong.kind(), ErrorKind::NotFound, "{wrong}");
+}
+
+#[tokio::test]
+async fn a_plan_has_made_up_columns_while_a_parameter_decides_them() {
+    let db = Fixture::new().await.cpu().await;
+    for sql in ["SELECT * FROM series($1) WHERE n > $2", "SELECT * FROM gaps($1, $2)"] {
+        let plan = db.session.plan(sql).await.unwrap();
+        assert_eq!(plan.schema.field(0).name(), "result", "{sql}");
+        check_types(&db, sql, "$1 Utf8; $2 Utf8").await;
+    }
+    let plan = db.session.plan("SELECT * FROM gaps('cpu', $1)").await.unwrap();
+    let names: Vec<&str> = plan.schema.fields().iter().map(|f| f.name().as_str()).collect();
+    assert_eq!(names, ["host", "region", "gap_start", "gap_end", "missing"]);
+    check_types(&db, "DELETE FROM series($1) WHERE host = $2", "$1 Utf8; $2 Utf8").await;
+}
+
+#[tokio::test]
+async fn a_delete_from_series_by_parameters_runs_once_per_row() {
+    let db = Fixture::new().await.cpu().await;
+    let values = batch(vec![text(vec!["c.*", "cpu"]), text(vec!["a", "c"])]);
+    let sql = "DELETE FROM series($1) WHERE host = $2";
+    let outcome = run(&db.session, sql, Some(values)).await.unwrap();
+    assert!(matches!(outcome, Outcome::Updated(Some(3))), "{outcome:?}");
     db.check("SELECT DISTINCT host FROM cpu", &["b"]).await;
 }

@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, Int64Array};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use arrow::compute::{CastOptions, cast, cast_with_options};
+use arrow::datatypes::{DataType, Int64Type, TimeUnit};
 use datafusion::common::{Column, ScalarValue, exec_err, internal_err, plan_err};
 use datafusion::error::Result;
 use datafusion::functions_window::expr_fn::lag;
@@ -42,7 +42,7 @@ pub struct GapLimits {
     pub tolerance: i64,
 }
 
-/// Rows of the gaps in `points`, whose column `time` is in nanoseconds: the tags, `gap_start` and `gap_end` (the points on
+/// Rows of the gaps in `points`, whose column `time` is a timestamp: the tags, `gap_start` and `gap_end` (the points on
 /// either side) and `missing` (how many points at the interval would lie between).
 pub fn gaps(
     points: LogicalPlan,
@@ -94,6 +94,16 @@ impl MissingPoints {
     }
 }
 
+/// Times as nanoseconds since 1970; an error for those that are out of their range.
+fn nanoseconds(times: &ArrayRef) -> Result<ArrayRef> {
+    let whole = match times.data_type() {
+        DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Nanosecond, zone.clone()),
+        other => return internal_err!("gaps are between timestamps, not {other}"),
+    };
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    Ok(cast(&cast_with_options(times, &whole, &options)?, &DataType::Int64)?)
+}
+
 /// `ceil((end - start) / interval) - 1` where they are more than interval and tolerance apart.
 fn missing(start: i64, end: i64, limits: GapLimits) -> Result<Option<i64>> {
     let distance = i128::from(end) - i128::from(start);
@@ -133,9 +143,7 @@ impl ScalarUDFImpl for MissingPoints {
             return internal_err!("lengths of missing_points are constants");
         };
         let limits = GapLimits { interval: *interval, tolerance: *tolerance };
-        let counted = |time: &ColumnarValue| -> Result<_> {
-            Ok(cast(&time.to_array(args.number_rows)?, &DataType::Int64)?)
-        };
+        let counted = |time: &ColumnarValue| nanoseconds(&time.to_array(args.number_rows)?);
         let (start, end) = (counted(start)?, counted(end)?);
         let (start, end) = (start.as_primitive::<Int64Type>(), end.as_primitive::<Int64Type>());
         let mut counts = Int64Array::builder(start.len());
