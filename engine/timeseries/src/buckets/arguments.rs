@@ -8,6 +8,7 @@ use datafusion::error::Result;
 
 use super::duration;
 use super::grid::Grid;
+use super::numbered::NumberedBuckets;
 use super::parse_duration;
 use super::step::{DAY, Step, month_of_days};
 use super::zone::Zone;
@@ -199,6 +200,18 @@ pub(super) fn time_bucket_grid(args: &[Option<&ScalarValue>], time: &DataType) -
         }
     };
     Ok(Given::Grid(Grid::new(step, zone.map(Zone::new))))
+}
+
+/// The buckets of `time_bucket(width, time, zone)` with numbers; `None` where buckets of UTC are the same.
+pub(crate) fn numbered_buckets(
+    width: &ScalarValue,
+    zone: &ScalarValue,
+    time: &DataType,
+) -> Result<Option<NumberedBuckets>> {
+    match time_bucket_grid(&[Some(width), None, Some(zone)], time)? {
+        Given::Grid(grid) => Ok(grid.numbered()),
+        Given::Nothing | Given::Column => Ok(None),
+    }
 }
 
 /// What the clock of a zone shows at an instant.

@@ -34,12 +34,12 @@ const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 
 /// `time_bucket(width, time [, time zone] [, origin] [, offset])`.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct TimeBucket {
+pub(crate) struct TimeBucket {
     signature: Signature,
 }
 
 impl TimeBucket {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { signature: Signature::user_defined(Volatility::Immutable) }
     }
 }

@@ -11,6 +11,7 @@
 
 use datafusion::error::Result;
 
+use super::numbered::NumberedBuckets;
 use super::step::{HOUR, Step};
 use super::zone::Zone;
 
@@ -35,6 +36,11 @@ pub(super) struct Grid {
 impl Grid {
     pub(super) fn new(step: Step, zone: Option<Zone>) -> Self {
         Self { step, zone }
+    }
+
+    /// Its buckets with numbers, if they are those of a wall clock.
+    pub(super) fn numbered(self) -> Option<NumberedBuckets> {
+        self.zone.map(|zone| NumberedBuckets::new(self.step, zone))
     }
 
     /// Width and origin, if all buckets have one width.

@@ -15,6 +15,7 @@ mod duration;
 mod epoch;
 mod function;
 mod grid;
+mod numbered;
 mod rewrite;
 mod step;
 mod zone;
@@ -25,15 +26,16 @@ use datafusion::error::Result;
 use datafusion::execution::{FunctionRegistry, SessionState};
 use datafusion::logical_expr::ScalarUDF;
 
+pub(crate) use arguments::numbered_buckets;
 pub(crate) use duration::parse_duration;
+pub(crate) use function::TimeBucket;
+pub(crate) use numbered::NumberedBuckets;
 pub(crate) use rewrite::rewrite;
 
 /// Adds them to a state.
 pub(crate) fn install(state: &mut SessionState) -> Result<()> {
-    let mut functions = vec![
-        ScalarUDF::from(function::TimeBucket::new()),
-        ScalarUDF::from(function::DateBin::new()),
-    ];
+    let mut functions =
+        vec![ScalarUDF::from(TimeBucket::new()), ScalarUDF::from(function::DateBin::new())];
     functions.extend(epoch::functions().map(ScalarUDF::from));
     for function in functions {
         state.register_udf(Arc::new(function))?;

@@ -38,16 +38,32 @@ impl Step {
                 let start = at - (at - origin).rem_euclid(width);
                 (start, start + width)
             }
-            Self::Months { months, origin, day, shift } => {
-                let start = |index: i128| {
-                    let month = origin + index * months;
-                    days_of_month(month, day) * DAY + shift
-                };
+            Self::Months { .. } => {
+                let index = self.index_of(at);
+                (self.start_of(index), self.start_of(index + 1))
+            }
+        }
+    }
+
+    /// The number of the cell that holds an instant; the one at the origin is 0.
+    pub(super) fn index_of(&self, at: i128) -> i128 {
+        match *self {
+            Self::Fixed { width, origin } => (at - origin).div_euclid(width),
+            Self::Months { months, origin, shift, .. } => {
                 let (month, _) = month_of_days((at - shift).div_euclid(DAY));
                 let index = (month - origin).div_euclid(months);
                 // The day of the month on which cells begin may still be to come.
-                let index = if start(index) > at { index - 1 } else { index };
-                (start(index), start(index + 1))
+                if self.start_of(index) > at { index - 1 } else { index }
+            }
+        }
+    }
+
+    /// Start of the cell of a number.
+    pub(super) fn start_of(&self, index: i128) -> i128 {
+        match *self {
+            Self::Fixed { width, origin } => origin + index * width,
+            Self::Months { months, origin, day, shift } => {
+                days_of_month(origin + index * months, day) * DAY + shift
             }
         }
     }

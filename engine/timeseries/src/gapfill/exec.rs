@@ -107,8 +107,10 @@ impl GapFillExec {
             }
         });
         let fills: Vec<String> = fills.collect();
+        let zone = layout.zone.as_ref();
+        let zone = zone.map_or_else(String::new, |zone| format!(", timezone={zone}"));
         format!(
-            "time={}, series=[{}], fills=[{}]",
+            "time={}{zone}, series=[{}], fills=[{}]",
             name(&layout.time),
             series.join(", "),
             fills.join(", ")

@@ -45,6 +45,8 @@ pub(super) struct Layout {
     pub(super) fills: Vec<Fill>,
     pub(super) marks: bool,
     pub(super) grid: Grid,
+    /// Where the wall clock is that buckets follow, if they do.
+    pub(super) zone: Option<String>,
     pub(super) range: FillRange,
     /// Whether no row at all is still a series, the one without keys.
     pub(super) fills_nothing: bool,

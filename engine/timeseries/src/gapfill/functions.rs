@@ -17,7 +17,7 @@ use datafusion::logical_expr::{
 pub(super) enum Marker {
     /// `date_bin_gapfill(width, time [, origin])`
     DateBin,
-    /// `time_bucket_gapfill(width, time [, start, finish])`
+    /// `time_bucket_gapfill(width, time [, start, finish, timezone])`
     TimeBucket,
     /// `locf(value [, treat_null_as_missing])`
     Locf,
@@ -42,10 +42,10 @@ impl Marker {
         }
     }
 
-    fn parameters(self) -> &'static [&'static str] {
+    pub(super) fn parameters(self) -> &'static [&'static str] {
         match self {
             Self::DateBin => &["width", "time", "origin"],
-            Self::TimeBucket => &["width", "time", "start", "finish"],
+            Self::TimeBucket => &["width", "time", "start", "finish", "timezone"],
             Self::Locf => &["value", "treat_null_as_missing"],
             Self::Interpolate => &["value"],
             Self::Filled => &[],
@@ -56,7 +56,7 @@ impl Marker {
     fn arity(self) -> (usize, usize) {
         match self {
             Self::DateBin => (2, 3),
-            Self::TimeBucket => (2, 4),
+            Self::TimeBucket => (2, 5),
             Self::Locf => (1, 2),
             Self::Interpolate => (1, 1),
             Self::Filled => (0, 0),
@@ -152,7 +152,14 @@ impl ScalarUDFImpl for MarkerFunction {
         match self.marker {
             Marker::DateBin | Marker::TimeBucket => {
                 let time = time_type(name, &given[1])?;
-                types[1..].fill(time);
+                let times = types.len().min(4);
+                types[1..times].fill(time);
+                if let Some(zone) = types.get_mut(4) {
+                    if !(zone.is_string() || zone.is_null()) {
+                        return plan_err!("{name}: the time zone is a text, not {zone}");
+                    }
+                    *zone = DataType::Utf8;
+                }
             }
             Marker::Locf => types[1..].fill(DataType::Boolean),
             Marker::Interpolate | Marker::Filled => {}

@@ -1,7 +1,9 @@
 //! [`Grid`]: the buckets of all time, numbered from the origin.
 //!
-//! Bucket `k` begins at `origin + k * width`. All is counted in the unit of the time column, so that results are exact, and in
+//! Bucket `k` begins at `origin + k * width`; on the wall clock of a time zone, where [`NumberedBuckets`] says. All is counted in the unit of the time column, so that results are exact, and in
 //! 128 bits where 64 could overflow: times may lie anywhere in the range of their type.
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::{DataType, TimeUnit};
 use chrono::{DateTime, Datelike, Months, NaiveDate, Utc};
@@ -9,6 +11,7 @@ use datafusion::common::{exec_err, plan_err};
 use datafusion::error::Result;
 
 use super::width::Width;
+use crate::buckets::NumberedBuckets;
 
 /// Nanoseconds of one step of a unit.
 pub(super) fn unit_ns(unit: TimeUnit) -> i64 {
@@ -21,11 +24,13 @@ pub(super) fn unit_ns(unit: TimeUnit) -> i64 {
 }
 
 /// Equal or calendar buckets, counted in `unit`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Grid {
     step: Step,
     origin: i64,
     unit: TimeUnit,
+    /// Buckets of a time zone instead; the streams of an operator share what was found out about it.
+    wall: Option<Arc<Mutex<NumberedBuckets>>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,11 +80,20 @@ impl Grid {
             }
             Width::Nanoseconds(ns) => Step::Fixed(ns / unit_ns(*unit)),
         };
-        Ok(Self { step, origin, unit: *unit })
+        Ok(Self { step, origin, unit: *unit, wall: None })
+    }
+
+    /// With the buckets of a wall clock, if there is one.
+    pub(super) fn on_wall(self, buckets: Option<NumberedBuckets>) -> Self {
+        Self { wall: buckets.map(|buckets| Arc::new(Mutex::new(buckets))), ..self }
     }
 
     /// Number of the bucket that holds a time.
     pub(super) fn index_of(&self, time: i64) -> Result<i128> {
+        if let Some(wall) = &self.wall {
+            let at = i128::from(time) * i128::from(unit_ns(self.unit));
+            return wall.lock().unwrap_or_else(PoisonError::into_inner).number_of(at);
+        }
         match self.step {
             Step::Fixed(step) => Ok(match time.checked_sub(self.origin) {
                 Some(distance) => i128::from(distance.div_euclid(step)),
@@ -103,6 +117,11 @@ impl Grid {
 
     /// When a bucket begins, if its type can tell.
     pub(super) fn start(&self, index: i128) -> Option<i64> {
+        if let Some(wall) = &self.wall {
+            let start = wall.lock().unwrap_or_else(PoisonError::into_inner).start_of(index);
+            let start = start.ok().flatten()?;
+            return i64::try_from(start.div_euclid(unit_ns(self.unit).into())).ok();
+        }
         match self.step {
             Step::Fixed(step) => {
                 let distance = index.checked_mul(step.into())?;
@@ -125,11 +144,11 @@ impl Grid {
     /// When the bucket of a time begins.
     pub(super) fn floor(&self, time: i64) -> Result<i64> {
         let start = match self.step {
-            Step::Fixed(step) => match time.checked_sub(self.origin) {
+            Step::Fixed(step) if self.wall.is_none() => match time.checked_sub(self.origin) {
                 Some(distance) => time.checked_sub(distance.rem_euclid(step)),
                 None => self.start(self.index_of(time)?),
             },
-            Step::Months(_) => self.start(self.index_of(time)?),
+            Step::Fixed(_) | Step::Months(_) => self.start(self.index_of(time)?),
         };
         if let Some(start) = start {
             Ok(start)

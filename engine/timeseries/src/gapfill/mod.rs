@@ -30,6 +30,7 @@ mod range;
 mod rule;
 mod stream;
 mod width;
+mod zone;
 
 use std::sync::Arc;
 
@@ -38,6 +39,7 @@ use datafusion::execution::SessionState;
 
 pub(crate) use node::GapFillPlanner;
 pub(crate) use width::Width;
+pub(crate) use zone::take_zone;
 
 /// Rows that one operator may add; more is a mistake in the bounds or the width far more often than it is wanted.
 pub(crate) const FILLED_ROWS_MAX: u64 = 10_000_000;

@@ -24,7 +24,8 @@ use super::fill::{Fill, Layout, Method};
 use super::functions::Marker;
 use super::grid::{Grid, bucket_origin};
 use super::range::{Bound, FillRange};
-use super::width::Width;
+use super::width::{Width, interval};
+use crate::buckets::numbered_buckets;
 
 /// Name of the column that tells added rows.
 pub(super) const FILLED_COLUMN: &str = "gap_filled()";
@@ -38,6 +39,8 @@ pub(super) struct Key {
     pub(super) width: Option<Width>,
     /// As the type of the time counts it.
     pub(super) origin: i64,
+    /// The time zone whose wall clock the buckets follow, instead of UTC.
+    pub(super) zone: Option<String>,
 }
 
 impl Key {
@@ -54,7 +57,12 @@ impl Key {
             }
             _ => 0,
         };
-        Self { marker, width, origin: origin.unwrap_or(own) }
+        Self { marker, width, origin: origin.unwrap_or(own), zone: None }
+    }
+
+    /// The key in a time zone.
+    pub(super) fn in_zone(self, zone: Option<String>) -> Self {
+        Self { zone, ..self }
     }
 }
 
@@ -180,11 +188,13 @@ impl GapFill {
 
     fn grid(&self, data_type: &DataType) -> Result<Grid> {
         let name = self.key.marker.name();
-        if let Some(width) = self.key.width {
-            Grid::new(name, width, data_type, self.key.origin)
-        } else {
-            plan_err!("{name}: the width is NULL; write an interval")
-        }
+        let Some(width) = self.key.width else {
+            return plan_err!("{name}: the width is NULL; write an interval");
+        };
+        let grid = Grid::new(name, width, data_type, self.key.origin)?;
+        let Some(zone) = &self.key.zone else { return Ok(grid) };
+        let zone = ScalarValue::from(zone.as_str());
+        Ok(grid.on_wall(numbered_buckets(&interval(width), &zone, data_type)?))
     }
 
     fn layout(&self, session: &dyn Session) -> Result<Layout> {
@@ -207,6 +217,7 @@ impl GapFill {
             fills: self.fills.iter().map(fill).collect::<Result<_>>()?,
             marks: self.marks,
             grid,
+            zone: self.key.zone.clone(),
             range,
             fills_nothing: self.series.is_empty() && !self.is_filtered,
         })

@@ -25,6 +25,8 @@ use super::interpolate::can_interpolate;
 use super::node::{FILLED_COLUMN, GapFill, Key, LogicalFill};
 use super::range::{self, Bound, Edge};
 use super::width::{self, Width};
+use super::zone::zone_of;
+use crate::buckets::TimeBucket;
 
 /// The rule.
 #[derive(Debug)]
@@ -135,10 +137,14 @@ fn over_aggregate(aggregate: Aggregate) -> Result<LogicalPlan> {
         (Marker::DateBin, Some(origin)) => counted(&constant(marker, "the origin", origin)?)?,
         _ => None,
     };
-    let key = Key::new(marker, width, origin, &time_type);
+    let zone = match (marker, arguments.get(4)) {
+        (Marker::TimeBucket, Some(zone)) => zone_of(&constant(marker, "the time zone", zone)?)?,
+        _ => None,
+    };
+    let key = Key::new(marker, width, origin, &time_type).in_zone(zone);
     let mut bounds = range::of_plan(&aggregate.input, &arguments[1])?;
     if marker == Marker::TimeBucket {
-        add_arguments(marker, &arguments[2..], &mut bounds)?;
+        add_arguments(marker, &arguments[2..arguments.len().min(4)], &mut bounds)?;
     }
     let bucket = bucket_expr(&key, &arguments[1], &time_type, call.schema_name().to_string())?;
     let mut group = aggregate.group_expr.clone();
@@ -201,6 +207,11 @@ fn bucket_expr(key: &Key, time: &Expr, time_type: &DataType, name: String) -> Re
         Some(width) => width::interval(width),
         None => ScalarValue::IntervalMonthDayNano(None),
     };
+    if let Some(zone) = &key.zone {
+        let zone = Expr::Literal(ScalarValue::from(zone.as_str()), None);
+        let arguments = vec![Expr::Literal(width, None), time.clone(), zone];
+        return Ok(ScalarUDF::new_from_impl(TimeBucket::new()).call(arguments).alias(name));
+    }
     let origin = ScalarValue::Int64(Some(key.origin)).cast_to(time_type)?;
     let arguments = vec![Expr::Literal(width, None), time.clone(), Expr::Literal(origin, None)];
     let function = ScalarUDF::new_from_impl(GapBucket::new());

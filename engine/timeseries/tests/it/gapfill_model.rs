@@ -138,3 +138,40 @@ proptest! {
         prop_assert_eq!(got, want, "{}", sql);
     }
 }
+
+proptest! {
+    #![proptest_config(Config { cases: 60, ..Config::default() })]
+    #[test]
+    fn buckets_that_are_filled_in_a_time_zone_are_those_of_its_times(
+        from in 1_262_300_000..1_900_000_000_i64, hours in 1..1_500_i64, half in 0..1_800_i64,
+        width in prop_oneof![Just("30m"), Just("1h"), Just("90m"), Just("6h"), Just("1d"), Just("1w"), Just("1mo")],
+        zone in prop_oneof![
+            Just("Europe/Berlin"), Just("America/New_York"), Just("Australia/Lord_Howe"), Just("Pacific/Apia"), Just("UTC")
+        ],
+    ) {
+        let until = from + hours * 3_600 + half;
+        let instant = |seconds: &str| {
+            format!("arrow_cast(to_timestamp_seconds({seconds}), 'Timestamp(Second, Some(\"UTC\"))')")
+        };
+        let (first, end) = (instant(&from.to_string()), instant(&until.to_string()));
+        let filled = format!(
+            "SELECT CAST(t AS BIGINT) FROM (
+               SELECT time_bucket_gapfill('{width}', time, '{zone}', {first}, {end}) AS t
+               FROM (SELECT {first} AS time WHERE false) AS none GROUP BY t
+             ) ORDER BY 1"
+        );
+        // A clock changes on the hour or half of it, so that a quarter of an hour misses no bucket.
+        let time = instant("value");
+        let buckets = format!(
+            "SELECT DISTINCT CAST(time_bucket('{width}', {time}, '{zone}') AS BIGINT) AS t FROM (
+               SELECT value FROM generate_series({from}, {until} - 1, 900)
+               UNION ALL SELECT {until} - 1
+             ) ORDER BY t"
+        );
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (got, want) = runtime.block_on(async {
+            (rows(&session(), &filled).await, rows(&session(), &buckets).await)
+        });
+        prop_assert_eq!(got, want, "{}", filled);
+    }
+}
