@@ -1,6 +1,6 @@
 """What queries are made of: one line for each function, operator and predicate, with its spelling in DuckDB or none.
 
-A fragment has two spellings, Quorate's and DuckDB's. `{0}`, `{1}` are arguments; in an argument list, kinds of
+A fragment has two spellings, Quorate's (of stored tables and of those in memory) and DuckDB's. `{0}`, `{1}` are arguments; in an argument list, kinds of
 `values` tell what fits. DuckDB's spelling is `SAME`, a template, or None where it means something else:
 
 - `odd` doubles: DataFusion compares and groups by bits in total order (−0 is below 0, NaN with a sign is lowest); DuckDB
@@ -34,7 +34,7 @@ class Fragment:
     duckdb: str | None
 
     def __getitem__(self, dialect):
-        return self.quorate if dialect == "quorate" else self.duckdb
+        return self.duckdb if dialect == "duckdb" else self.quorate
 
 
 def same(text):

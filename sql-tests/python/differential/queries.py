@@ -2,10 +2,11 @@
 
     Query   = Select | SetOperation
     Select  = items, source, where, group, having, distinct, order, limit
-    Source  = a table | a join | a query in parentheses | a query by name (WITH)
+    Source  = a table | a join | a query in parentheses | a query by name (WITH) | gaps of a table | tables by pattern
 
 A node gives its SQL in a dialect, None if it has none there, and smaller nodes of its own kind, for shrinking. `@T@` and
-`@R@` stand for the two tables of a history.
+`@R@` stand for the two tables of a history, `#T#` and `#R#` for their names alone. Dialects are `quorate`, `duckdb`, and
+`memory`, which is Quorate's without what reads stored tables only.
 """
 
 import dataclasses
@@ -113,6 +114,66 @@ class Derived:
         for query in self.query.smaller():
             if [item.name for item in query.items] == [item.name for item in self.query.items]:
                 yield dataclasses.replace(self, query=query)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaps:
+    """`gaps()` over the keys of a table; elsewhere a window says the same."""
+    token: str
+    alias: str
+    tags: tuple
+    where: tuple
+    interval: int
+    tolerance: int
+    extreme: bool
+
+    def sql(self, dialect):
+        if any(fragment[dialect] is None for fragment in self.where):
+            return None
+        tags = ", ".join(self.tags)
+        where = " WHERE " + " AND ".join(f"({fragment[dialect]})" for fragment in self.where) if self.where else ""
+        rows = f"SELECT time, {tags} FROM {self.token} AS {self.alias}{where}"
+        if dialect != "duckdb":
+            tolerance = f", INTERVAL '{self.tolerance} milliseconds'" if self.tolerance else ""
+            return f"gaps(({rows}), '{self.interval}s'{tolerance}) AS {self.alias}"
+        if self.extreme:
+            return None
+        step = self.interval * 10**9
+        apart = "epoch_ns(gap_end) - epoch_ns(gap_start)"
+        pairs = f"SELECT {tags}, lag(time) OVER (PARTITION BY {tags} ORDER BY time) AS gap_start, time AS gap_end FROM ({rows})"
+        return f"(SELECT *, ({apart} - 1) // {step} AS missing FROM ({pairs}) WHERE {apart} > {step + self.tolerance * 10**6}) AS {self.alias}"
+
+    def names(self, dialect):
+        return ""
+
+    def smaller(self):
+        for i in range(len(self.where)):
+            yield dataclasses.replace(self, where=self.where[:i] + self.where[i + 1:])
+        if self.tolerance:
+            yield dataclasses.replace(self, tolerance=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """`series()` over both tables; elsewhere a union of them, with NULL for what one does not have."""
+    columns: tuple
+    own: tuple
+    alias: str
+
+    def sql(self, dialect):
+        if dialect == "quorate":
+            return f"series('#T#|#R#') AS {self.alias}"
+        parts = []
+        for token, own in zip("TR", self.own, strict=True):
+            columns = ", ".join(column if column in own else f"NULL AS {column}" for column in self.columns)
+            parts.append(f"SELECT '#{token}#' AS table_name, {columns} FROM @{token}@")
+        return f"({' UNION ALL '.join(parts)}) AS {self.alias}"
+
+    def names(self, dialect):
+        return ""
+
+    def smaller(self):
+        return iter(())
 
 
 # Queries
@@ -268,6 +329,8 @@ class Generator:
 
     def source(self, depth):
         random, pick = self.random, self.random.random()
+        if pick < 0.05 and depth > 0:
+            return self.gaps() if pick < 0.025 else self.several()
         if pick < 0.62 or depth == 0:
             return self.table(random.choice(["@T@", "@T@", "@T@", "@R@"]), f"t{next(self.aliases)}")
         if pick < 0.82:
@@ -278,6 +341,34 @@ class Generator:
         if not columns:
             return self.table("@T@", alias)
         return Derived(inner, alias, random.random() < 0.4), Scope(columns)
+
+    def gaps(self):
+        """Where series have no rows; the conditions are on what is read of them."""
+        random, alias = self.random, f"g{next(self.aliases)}"
+        token = random.choice(["@T@", "@R@"])
+        _, inner = self.table(token, alias)
+        tags = tuple(self.models[token].tags)
+        keys = dataclasses.replace(inner, columns=tuple(c for c in inner.columns if c.name == "time" or c.name in tags))
+        where = tuple(self.predicate(keys, 0) for _ in range(random.choice([0, 0, 1])))
+        interval = random.choice([1, 10, 60, 3600, 86_400])
+        source = Gaps(token, alias, tags, where, interval, random.choice([0, 0, 1, 5_000]), self.extreme)
+        fragment = lambda name: same(f"{alias}.{name}")
+        columns = [Column(tag, fragment(tag), "tag") for tag in tags]
+        columns += [Column(name, fragment(name), "time") for name in ("gap_start", "gap_end")]
+        columns.append(Column("missing", fragment("missing"), "long" if self.extreme else "int"))
+        series = tuple(fragment(tag) for tag in tags)
+        return source, Scope(tuple(columns), (fragment("gap_end"), *series), series, fragment("gap_end"))
+
+    def several(self):
+        """Both tables as one."""
+        alias = f"u{next(self.aliases)}"
+        own = tuple(tuple(self.models[token].columns) for token in ("@T@", "@R@"))
+        names = tuple(dict.fromkeys(own[0] + own[1]))
+        fragment = lambda name: same(f"{alias}.{name}")
+        columns = (Column("table_name", fragment("table_name"), "tag"), *(Column(n, fragment(n), kind_of(n)) for n in names))
+        tags = ("table_name", *(name for name in names if kind_of(name) == "tag"))
+        series = tuple(fragment(tag) for tag in tags)
+        return Series(names, own, alias), Scope(columns, (fragment("time"), *series), series, fragment("time"))
 
     def join(self):
         random = self.random

@@ -220,7 +220,7 @@ class Run:
     def differs(self, query, tables, other):
         """(against, what, SQL, the other SQL) of the first difference, or None."""
         stored = named(query.sql("quorate"), tables, "")
-        memory = named(query.sql("quorate"), tables, f"{MEMORY}.public.")
+        memory = named(query.sql("memory"), tables, f"{MEMORY}.public.")
         first, second, shape = self.ask(stored, "stored"), self.ask(memory, "memory"), query.shape()
         if isinstance(first, str) or isinstance(second, str):
             what = "; ".join(answer for answer in (first, second) if isinstance(answer, str))
@@ -330,5 +330,5 @@ def kind_of_difference(found):
 
 def named(sql, tables, prefix):
     for token, (name, _) in tables.items():
-        sql = sql.replace(token, prefix + name)
+        sql = sql.replace(token, prefix + name).replace(token.replace("@", "#"), name)
     return sql
