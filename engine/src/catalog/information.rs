@@ -5,10 +5,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, Int32Array, StringArray};
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::catalog::default_table_source::provider_as_source;
 use datafusion::catalog::information_schema::InformationSchemaProvider;
 use datafusion::catalog::{MemTable, SchemaProvider, TableProvider};
+use datafusion::datasource::ViewTable;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::TableType;
+use datafusion::logical_expr::{LogicalPlanBuilder, TableType, col, lit};
 use quorate_storage::catalog::{Catalog, Table};
 
 use super::{Reads, databases};
@@ -18,6 +20,12 @@ pub(super) const NAME: &str = "information_schema";
 
 /// Tables that DataFusion does not have.
 const KEYS: [&str; 2] = ["key_column_usage", "table_constraints"];
+
+/// Tables of functions, by `specific_name`.
+const OF_FUNCTIONS: [&str; 2] = ["routines", "parameters"];
+
+/// Functions whose names begin so stand in plans only, for syntax that has no name; no statement calls them.
+const UNNAMED: &str = "\\_\\_%";
 
 /// The schema, the same in every database.
 #[derive(Debug)]
@@ -54,6 +62,9 @@ impl SchemaProvider for InformationSchema {
         let rows = match name.to_ascii_lowercase().as_str() {
             "key_column_usage" => key_columns(&self.catalog)?,
             "table_constraints" => constraints(&self.catalog)?,
+            of_functions if OF_FUNCTIONS.contains(&of_functions) => {
+                return self.inner.table(name).await?.map(without_unnamed).transpose();
+            }
             _ => return self.inner.table(name).await,
         };
         Ok(Some(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?)))
@@ -62,6 +73,14 @@ impl SchemaProvider for InformationSchema {
     fn table_exist(&self, name: &str) -> bool {
         KEYS.contains(&name.to_ascii_lowercase().as_str()) || self.inner.table_exist(name)
     }
+}
+
+/// The functions that statements can call.
+fn without_unnamed(all: Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
+    let plan = LogicalPlanBuilder::scan("functions", provider_as_source(all), None)?
+        .filter(col("specific_name").not_like(lit(UNNAMED)))?
+        .build()?;
+    Ok(Arc::new(ViewTable::new(plan, None)))
 }
 
 /// Name of a primary key, as `PostgreSQL` makes it.
