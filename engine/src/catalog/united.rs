@@ -153,6 +153,15 @@ impl United {
     }
 }
 
+/// Columns of one table for another one that has the same.
+fn renamed(columns: Vec<OutputColumn>, table: &str) -> Vec<OutputColumn> {
+    let rename = |column| match column {
+        OutputColumn::Text(_) => OutputColumn::Text(table.to_owned()),
+        OutputColumn::Null | OutputColumn::Read(_) | OutputColumn::Widened(_) => column,
+    };
+    columns.into_iter().map(rename).collect()
+}
+
 /// Whether a predicate is about the name of the table alone.
 fn is_of_name(predicate: &Expr) -> bool {
     predicate.column_refs().iter().all(|column: &&ColumnName| column.name == TABLE_NAME)
@@ -168,7 +177,12 @@ fn unite(tables: &[Arc<Table>]) -> Result<Vec<Column>, Error> {
     let mut known: HashMap<&str, Known<'_>> = HashMap::new();
     let mut order: Vec<&str> = Vec::new();
     let time = tables.first().map(|first| (first.time().name.as_str(), first.name.as_str()));
+    let mut columns_before: Option<&[Column]> = None;
     for table in tables {
+        // Tables with names alike mostly have the same columns: nothing new comes from them.
+        if columns_before.replace(&table.columns) == Some(&table.columns) {
+            continue;
+        }
         let own = table.time().name.as_str();
         if let Some((name, first)) = time.filter(|(name, _)| *name != own) {
             return Err(conflict(format!(
@@ -315,8 +329,14 @@ impl TableProvider for UnitedTable {
         let views = views.map_err(Error::into_datafusion)?;
         let partitions = state.config().target_partitions();
         let found = kept.into_iter().zip(views).filter(|(_, view)| !view.is_empty());
+        let mut before: Option<(Arc<Table>, Vec<OutputColumn>, Vec<ColumnId>)> = None;
         let parts = found.map(|(part, view)| {
-            let (columns, asked) = united.columns_of(&part.table, &projection);
+            let same = before.take_if(|(table, ..)| table.columns == part.table.columns);
+            let (columns, asked) = match same {
+                Some((_, columns, asked)) => (renamed(columns, &part.table.name), asked),
+                None => united.columns_of(&part.table, &projection),
+            };
+            before = Some((Arc::clone(&part.table), columns.clone(), asked.clone()));
             let request = ScanRequest {
                 columns: asked,
                 time: pruning.time,

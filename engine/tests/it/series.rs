@@ -131,6 +131,39 @@ async fn columns_that_do_not_go_together_are_errors_that_name_both_tables() {
 }
 
 #[tokio::test]
+async fn tables_with_the_same_columns_and_others_between_them_keep_their_names() {
+    let db = Fixture::new().await;
+    let columns = "time TIMESTAMP NOT NULL, host STRING, v DOUBLE, PRIMARY KEY (host, time)";
+    for (table, columns) in [
+        ("m1", columns),
+        ("m2", columns),
+        ("m3", "time TIMESTAMP NOT NULL, v BIGINT, w BIGINT, PRIMARY KEY (time)"),
+        ("m4", columns),
+        ("m5", "time TIMESTAMP NOT NULL, host STRING, w BIGINT, PRIMARY KEY (host, time)"),
+        ("m6", "time TIMESTAMP NOT NULL, host STRING, w BIGINT, PRIMARY KEY (host, time)"),
+    ] {
+        db.run(&format!("CREATE TABLE {table} ({columns})")).await;
+        let number = table.trim_start_matches('m');
+        let value = if columns.contains("v ") { "v" } else { "w" };
+        db.run(&format!("INSERT INTO {table} (time, {value}) VALUES ('2024-01-01', {number})"))
+            .await;
+    }
+    db.check(
+        "SELECT table_name, host, v, w FROM series('m[0-9]') ORDER BY table_name",
+        &[
+            "m1 NULL 1.0 NULL",
+            "m2 NULL 2.0 NULL",
+            "m3 NULL 3.0 NULL",
+            "m4 NULL 4.0 NULL",
+            "m5 NULL NULL 5",
+            "m6 NULL NULL 6",
+        ],
+    )
+    .await;
+    db.check("SELECT w, table_name FROM series('m5|m6') ORDER BY w", &["5 m5", "6 m6"]).await;
+}
+
+#[tokio::test]
 async fn wrong_patterns_of_tables_are_errors() {
     let db = tables().await;
     for (argument, text) in [

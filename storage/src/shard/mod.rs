@@ -26,7 +26,7 @@ pub(crate) use command::{
 pub(crate) use dedup::DedupRecord;
 pub(crate) use fetch::Fetcher;
 pub(crate) use jobs::{JobSlots, run_compactions, run_flushes};
-pub(crate) use machine::{MemtableLimits, ShardFiles, ShardMachine};
+pub(crate) use machine::{Live, MemtableLimits, ShardFiles, ShardMachine};
 pub(crate) use proposer::Submission;
 pub(crate) use recover::{Remedy, damaged_segments, needs_repair, recover};
 pub(crate) use replica::{FlushLimits, Shard, group_of};

@@ -12,10 +12,13 @@ use super::{ReadLevel, ShardId, Store};
 use crate::Error;
 use crate::catalog::Table;
 use crate::scan::{ShardRows, TableView, TimeRange};
-use crate::shard::Shard;
+use crate::shard::{Live, Shard};
 
 /// For more tables than this, all shards are asked instead of finding out which may hold rows.
 const ROUTED_TABLES_MAX: usize = 64;
+
+/// How many tables are viewed while a shard is locked: writes wait meanwhile.
+const LOCKED_TABLES_MAX: usize = 256;
 
 /// How often a session's read looks whether its receipt was applied.
 const SESSION_POLL: Duration = Duration::from_millis(2);
@@ -65,10 +68,20 @@ pub(super) async fn views(
     let mut rows: Vec<Vec<ShardRows>> = vec![Vec::new(); records.len()];
     for id in shards {
         let shard = inner.shard(id)?;
-        for (record, rows) in records.iter().zip(&mut rows) {
-            let part = take(shard, record, time)?;
-            if !part.memtables.is_empty() || !part.segments.is_empty() {
-                rows.push(part);
+        let chunks = records.chunks(LOCKED_TABLES_MAX).zip(rows.chunks_mut(LOCKED_TABLES_MAX));
+        for (records, rows) in chunks {
+            let live = shard.machine().live();
+            for (record, rows) in records.iter().zip(rows) {
+                // Of a table that it has no record of, a shard has no rows: most tables are in few shards.
+                let known = live.state.tables.contains_key(&record.id)
+                    || live.state.version.dropped.contains(&record.id);
+                if !known {
+                    continue;
+                }
+                let part = take(&live, record, time)?;
+                if !part.memtables.is_empty() || !part.segments.is_empty() {
+                    rows.push(part);
+                }
             }
         }
     }
@@ -87,7 +100,7 @@ pub(super) async fn view_of(
     shard.read_index(deadline).await?;
     let meta = store.meta_state();
     let record = meta.catalog.tables.get(&table).ok_or(Error::NoTable(table))?;
-    let rows = take(shard, record, TimeRange::ALL)?;
+    let rows = take(&shard.machine().live(), record, TimeRange::ALL)?;
     Ok(TableView::new(Arc::clone(record), vec![rows]))
 }
 
@@ -99,7 +112,8 @@ async fn rows_of(
     time: TimeRange,
     level: &ReadLevel,
 ) -> Result<ShardRows, Error> {
-    take(wait_fresh(store, id, level).await?, table, time)
+    let shard = wait_fresh(store, id, level).await?;
+    take(&shard.machine().live(), table, time)
 }
 
 /// A shard once it is as fresh as the level asks for.
@@ -142,8 +156,7 @@ async fn wait_applied(shard: &Shard, index: u64, deadline: Duration) -> Result<(
 }
 
 /// Takes the view. Refused when the shard holds rows of a newer catalog than the table's record: plan again.
-fn take(shard: &Shard, table: &Table, time: TimeRange) -> Result<ShardRows, Error> {
-    let live = shard.machine().live();
+fn take(live: &Live, table: &Table, time: TimeRange) -> Result<ShardRows, Error> {
     let state = &live.state;
     if state.tables.get(&table.id).is_some_and(|t| t.changed_at > table.changed_at) {
         return Err(Error::Stale { what: "the table" });
