@@ -4,12 +4,13 @@
 //! and last point stay; the others are cut into n − 2 buckets of equal counts, and of each stays the point that spans
 //! the largest triangle with the point that stayed before it and the mean of the bucket after it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, PrimitiveArray, StructArray};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields, TimestampNanosecondType};
-use datafusion::common::ScalarValue;
 use datafusion::common::utils::SingleRowListArrayBuilder;
+use datafusion::common::{ScalarValue, exec_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
@@ -67,15 +68,14 @@ impl AggregateUDFImpl for Lttb {
     }
 
     fn accumulator(&self, args: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        super::refuse_distinct(NAME, &args)?;
-        let wanted = arguments::whole(NAME, "n", &args.exprs[2], POINTS)?;
-        let time = args.expr_fields[0].data_type();
-        let points = args.expr_fields[1].data_type();
-        Ok(match points {
-            DataType::Int64 => Box::new(Line::<i64>::new(wanted, time, points)),
-            DataType::UInt64 => Box::new(Line::<u64>::new(wanted, time, points)),
-            _ => Box::new(Line::<f64>::new(wanted, time, points)),
-        })
+        line(&args, false)
+    }
+
+    fn create_sliding_accumulator(
+        &self,
+        args: AccumulatorArgs<'_>,
+    ) -> Result<Box<dyn Accumulator>> {
+        line(&args, true)
     }
 
     fn state_fields(&self, args: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -91,17 +91,47 @@ impl AggregateUDFImpl for Lttb {
     }
 }
 
+fn line(args: &AccumulatorArgs<'_>, slides: bool) -> Result<Box<dyn Accumulator>> {
+    super::refuse_distinct(NAME, args)?;
+    let wanted = arguments::whole(NAME, "n", &args.exprs[2], POINTS)?;
+    let (time, value) = (args.expr_fields[0].data_type(), args.expr_fields[1].data_type());
+    let fields = fields(time, value);
+    Ok(match value {
+        DataType::Int64 => Box::new(Line::<i64>::new(wanted, fields, slides)),
+        DataType::UInt64 => Box::new(Line::<u64>::new(wanted, fields, slides)),
+        _ => Box::new(Line::<f64>::new(wanted, fields, slides)),
+    })
+}
+
 /// All points of a line.
 #[derive(Debug)]
 struct Line<N: Number> {
     wanted: usize,
     fields: Fields,
-    points: Vec<Point<N>>,
+    /// As they came, if those that came first are to leave first.
+    points: VecDeque<Point<N>>,
+    slides: bool,
 }
 
 impl<N: Number> Line<N> {
-    fn new(wanted: usize, time: &DataType, value: &DataType) -> Self {
-        Self { wanted, fields: fields(time, value), points: Vec::new() }
+    fn new(wanted: usize, fields: Fields, slides: bool) -> Self {
+        Self { wanted, fields, points: VecDeque::new(), slides }
+    }
+
+    /// The points that stay, in order.
+    fn draw(&mut self) -> Vec<Point<N>> {
+        let copy: Vec<Point<N>>;
+        let points = if self.slides {
+            let mut sorted: Vec<Point<N>> = self.points.iter().copied().collect();
+            sorted.sort_unstable_by(order::<N>);
+            copy = sorted;
+            &copy[..]
+        } else {
+            let points = self.points.make_contiguous();
+            points.sort_unstable_by(order::<N>);
+            points
+        };
+        down_sample::<N>(points, self.wanted).into_iter().map(|i| points[i]).collect()
     }
 }
 
@@ -109,6 +139,19 @@ impl<N: Number> Accumulator for Line<N> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.points.extend(points_of::<N>(&values[1], &values[0]).flatten());
         Ok(())
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let gone = points_of::<N>(&values[1], &values[0]).flatten().count();
+        if gone > self.points.len() {
+            return exec_err!("{} of {} points leave a window", gone, self.points.len());
+        }
+        self.points.drain(..gone);
+        Ok(())
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        self.slides
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
@@ -126,16 +169,15 @@ impl<N: Number> Accumulator for Line<N> {
         if self.points.is_empty() {
             return ScalarValue::try_from(&list);
         }
-        self.points.sort_unstable_by(order::<N>);
-        let kept = down_sample::<N>(&self.points, self.wanted);
-        let times = kept.iter().map(|i| self.points[*i].time);
+        let kept = self.draw();
+        let times = kept.iter().map(|point| point.time);
         let zone = match self.fields[0].data_type() {
             DataType::Timestamp(_, zone) => zone.clone(),
             _ => None,
         };
         let times = PrimitiveArray::<TimestampNanosecondType>::from_iter_values(times);
         let times: ArrayRef = Arc::new(times.with_timezone_opt(zone));
-        let values = kept.iter().map(|i| self.points[*i].value);
+        let values = kept.iter().map(|point| point.value);
         let values: ArrayRef = Arc::new(PrimitiveArray::<N::Arrow>::from_iter_values(values));
         let columns = vec![times, values];
         let rows = StructArray::try_new(self.fields.clone(), columns, None)?;

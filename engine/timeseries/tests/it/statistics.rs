@@ -461,6 +461,17 @@ proptest! {
     }
 
     #[test]
+    #[test]
+    fn lttb_over_sliding_frames_is_lttb_of_their_rows(rows in rows(), before in 0..12_usize) {
+        let sql = format!("SELECT lttb(t, x, 3) OVER (ORDER BY i ROWS {before} PRECEDING) FROM c ORDER BY i");
+        let got = answers(&rows, &sql);
+        let sql = format!(
+            "SELECT l.i, lttb(r.t, r.x, 3) FROM c AS l JOIN c AS r ON r.i BETWEEN l.i - {before} AND l.i GROUP BY l.i ORDER BY l.i"
+        );
+        let want = answers(&rows, &sql);
+        prop_assert_eq!(got.column(0), want.column(1));
+    }
+
     fn lttb_keeps_the_ends_and_some_points_in_order(rows in rows(), n in 3..12_usize) {
         let sql = format!(
             "SELECT point['time'], point['value'] FROM (SELECT unnest(lttb(t, n, {n})) AS point FROM c)"
