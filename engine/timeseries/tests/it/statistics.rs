@@ -291,6 +291,7 @@ async fn window_functions_ask_for_their_window() {
         let name = call.split('(').next().expect("it is there").to_lowercase();
         let want = format!("{name} is a window function: write {name}(…) OVER (");
         check_error(&format!("SELECT 1 + {call}"), &want).await;
+        check_error(&format!("SELECT 1 + {call}"), " at Line: 1, Column: 12").await;
     }
 }
 
@@ -461,7 +462,6 @@ proptest! {
     }
 
     #[test]
-    #[test]
     fn lttb_over_sliding_frames_is_lttb_of_their_rows(rows in rows(), before in 0..12_usize) {
         let sql = format!("SELECT lttb(t, x, 3) OVER (ORDER BY i ROWS {before} PRECEDING) FROM c ORDER BY i");
         let got = answers(&rows, &sql);
@@ -472,6 +472,7 @@ proptest! {
         prop_assert_eq!(got.column(0), want.column(1));
     }
 
+    #[test]
     fn lttb_keeps_the_ends_and_some_points_in_order(rows in rows(), n in 3..12_usize) {
         let sql = format!(
             "SELECT point['time'], point['value'] FROM (SELECT unnest(lttb(t, n, {n})) AS point FROM c)"
