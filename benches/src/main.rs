@@ -5,6 +5,7 @@
 //! judge, so quote ratios from one run.
 
 mod load;
+mod queries;
 mod workload;
 
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use quorate_flight::ClientOutcome;
 use quorate_sql_tests::{Server, ServerOptions};
 use serde_json::json;
 
-/// Measures ingest over HTTP line protocol, memory, start-up after a crash, and bytes per row.
+/// Measures ingest over HTTP line protocol, memory, start-up after a crash, bytes per row, and TSBS's query types.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 struct Arguments {
@@ -34,6 +35,12 @@ struct Arguments {
     /// Lines per request.
     #[arg(long, default_value_t = 10_000)]
     lines: usize,
+    /// Times each query type is asked, after one that is not counted.
+    #[arg(long, default_value_t = 12)]
+    rounds: usize,
+    /// Asks only, of the data that an earlier run left in `--work`.
+    #[arg(long, requires = "work")]
+    queries_only: bool,
     /// Where the data directory and the generated lines go; a temporary directory unless given.
     #[arg(long)]
     work: Option<PathBuf>,
@@ -56,6 +63,13 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let data = work.join("data");
     std::fs::create_dir_all(&data)?;
     let workload = workload::Workload::new(arguments.hosts, arguments.hours);
+    let runtime = tokio::runtime::Runtime::new()?;
+    if arguments.queries_only {
+        let server = Server::start(&data, &ServerOptions::default());
+        runtime.block_on(ask(&server, workload, arguments.rounds))?;
+        server.stop();
+        return Ok(());
+    }
     let lines = work.join("cpu.lp");
     workload.write_lines(&lines)?;
     let rows = workload.rows();
@@ -81,9 +95,21 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         &json!({ "start_after_crash_seconds": started.elapsed().as_secs_f64(), "log_bytes": log_bytes }),
     );
 
-    let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(finish(&server, rows, &data))?;
+    runtime.block_on(ask(&server, workload, arguments.rounds))?;
     server.stop();
+    Ok(())
+}
+
+/// Asks the query types.
+async fn ask(
+    server: &Server,
+    workload: workload::Workload,
+    rounds: usize,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let mut client = server.client("main").await?;
+    queries::run(&mut client, workload, rounds).await?;
+    print(&json!({ "memory_peak_bytes": memory_peak(server.pid())? }));
     Ok(())
 }
 

@@ -7,7 +7,8 @@ use std::path::Path;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-const FIELDS: [&str; 10] = [
+/// Fields of a row, whole numbers of 0 to 100.
+pub(crate) const FIELDS: [&str; 10] = [
     "usage_user",
     "usage_system",
     "usage_idle",
@@ -23,7 +24,7 @@ const REGIONS: [&str; 5] =
     ["us-east-1", "us-west-2", "eu-west-1", "eu-central-1", "ap-northeast-1"];
 const STEP_NS: i64 = 10_000_000_000;
 /// 2016-01-01T00:00:00Z.
-const BASE_NS: i64 = 1_451_606_400_000_000_000;
+pub(crate) const BASE_NS: i64 = 1_451_606_400_000_000_000;
 
 /// A number of hosts over a number of steps.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +47,16 @@ impl Workload {
     /// Rows in all.
     pub(crate) fn rows(self) -> u64 {
         u64::from(self.hosts) * self.steps
+    }
+
+    /// Hosts.
+    pub(crate) fn hosts(self) -> u32 {
+        self.hosts
+    }
+
+    /// Seconds that the rows span.
+    pub(crate) fn seconds(self) -> i64 {
+        i64::try_from(self.steps).unwrap_or(i64::MAX) * (STEP_NS / 1_000_000_000)
     }
 
     /// Writes the rows as line protocol, in the order of time.

@@ -21,6 +21,7 @@ use crate::memory::MemoryDatabases;
 use crate::patterns::PatternRewrite;
 use crate::physical;
 use crate::prune::LastRowsRule;
+use crate::scan::tags_of;
 use crate::{Error, ErrorKind, QueryId, Session, SessionOptions};
 
 /// Consumers of memory that an error of the memory limit names.
@@ -251,7 +252,11 @@ fn template(partitions: usize, env: Arc<RuntimeEnv>) -> Result<SessionState, Dat
         .with_physical_optimizer_rules(physical::rules())
         .build();
     state.register_function_rewrite(Arc::new(PatternRewrite))?;
-    let mut state = quorate_timeseries::install(state)?;
+    let state = quorate_timeseries::install(state)?;
+    let mut state = SessionStateBuilder::new_from_existing(state)
+        .with_physical_optimizer_rule(quorate_timeseries::sort_within())
+        .with_physical_optimizer_rule(quorate_timeseries::group_by_runs(tags_of))
+        .build();
     crate::sql::install_session_functions(&mut state)?;
     crate::sql::install_gaps(&mut state)?;
     Ok(state)

@@ -37,6 +37,8 @@ use crate::prune::Pruning;
 /// A planned scan of a stored table.
 pub(crate) struct SeriesScanExec {
     schema: SchemaRef,
+    /// Places of tags among the columns.
+    tags: Vec<usize>,
     label: ScanLabel,
     partitions: Vec<ScanPartition>,
     statistics: Arc<Statistics>,
@@ -69,8 +71,10 @@ impl SeriesScanExec {
         )
         .with_scheduling_type(SchedulingType::Cooperative);
         let statistics = statistics_of(&schema, &table.time().name, &statistics);
+        let tags = table.tags().filter_map(|tag| schema.index_of(&tag.name).ok()).collect();
         Ok(Self {
             schema,
+            tags,
             label,
             partitions,
             statistics: Arc::new(statistics),
@@ -79,6 +83,11 @@ impl SeriesScanExec {
             metrics: ExecutionPlanMetricsSet::new(),
         })
     }
+}
+
+/// The columns of a leaf that are tags: they stay the same along each series.
+pub(crate) fn tags_of(leaf: &dyn ExecutionPlan) -> Vec<usize> {
+    leaf.downcast_ref::<SeriesScanExec>().map_or_else(Vec::new, |scan| scan.tags.clone())
 }
 
 /// The order of the rows, and the tags that a filter has made constant.

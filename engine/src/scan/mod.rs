@@ -8,7 +8,7 @@ mod stream;
 mod tables;
 mod tables_stream;
 
-pub(crate) use exec::SeriesScanExec;
+pub(crate) use exec::{SeriesScanExec, tags_of};
 pub(crate) use label::ScanLabel;
 pub(crate) use series_fold::{SeriesFold, folded};
 pub(crate) use tables::{OutputColumn, TablePart, TablesScanExec};

@@ -1,7 +1,8 @@
 //! Time-series SQL for DataFusion: functions and operators that know rows, and nothing of stores.
 //!
 //! The engine calls [`rewrite_tokens`] on every statement before it parses it and [`rewrite`] afterwards, and [`install`]
-//! once on the state that all statements start from. A plain DataFusion session with both has the same SQL, which is how this crate is tested.
+//! once on the state that all statements start from. A plain DataFusion session with both has the same SQL, which is how
+//! this crate is tested. [`group_by_runs`] and [`sort_within`] make plans faster where rows come sorted.
 //!
 //! ```text
 //! tokens → rewrite → statement → DataFusion's planner → analyzer rules → optimizer → extension planners → operators
@@ -15,7 +16,9 @@ mod extremes;
 mod gapfill;
 mod gaps;
 mod planner;
+mod runs;
 mod statistics;
+mod within;
 
 use std::sync::Arc;
 
@@ -25,6 +28,8 @@ use datafusion::sql::sqlparser::ast::Statement;
 use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
 pub use gaps::{GapLimits, fixed_interval, gaps};
+pub use runs::group_by_runs;
+pub use within::sort_within;
 
 use planner::TimeSeriesPlanner;
 

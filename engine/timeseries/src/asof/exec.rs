@@ -4,8 +4,9 @@
 //! for which most inputs have already. Memory: of each side three batches of every partition, the batch at hand, the batch
 //! of the last partner, and at most a few right batches that the answer for one left batch refers to.
 //!
-//! The partitions of inputs that are sorted already are merged here, run by run ([`super::merge`]); to part them by keys
-//! without losing the order could keep back whole series. Inputs that must be sorted anyway are parted by keys.
+//! The partitions of inputs that are sorted already, by the first key at least, are merged here, run by run
+//! ([`super::merge`]); to part them by keys without losing the order could keep back whole series. Inputs that must be
+//! sorted anyway are parted by keys.
 
 use std::fmt;
 use std::sync::Arc;
@@ -127,17 +128,27 @@ impl Order {
         Self { keys, time }
     }
 
-    /// How many of the inputs come so.
+    /// How many of the inputs come so, by how many of the sorts the one does that has fewer of them, and how many both
+    /// do.
     fn kept(
         &self,
         left: &dyn ExecutionPlan,
         right: &dyn ExecutionPlan,
         matched: &Matched,
-    ) -> Result<usize> {
+    ) -> Result<(usize, usize, usize)> {
         let (of_left, of_right) = self.sorts(matched);
-        let left = left.equivalence_properties().ordering_satisfy(of_left)?;
-        let right = right.equivalence_properties().ordering_satisfy(of_right)?;
-        Ok(usize::from(left) + usize::from(right))
+        let (mut whole, mut least, mut sum) = (0, usize::MAX, 0);
+        for (input, sorts) in [(left, of_left), (right, of_right)] {
+            let known = input.equivalence_properties();
+            let count = sorts.len();
+            let Some(sorts) = LexOrdering::new(sorts) else { continue };
+            let (prefix, all) = known.extract_common_sort_prefix(sorts)?;
+            let prefix = if all { count } else { prefix.len() };
+            whole += usize::from(all);
+            least = least.min(prefix);
+            sum += prefix;
+        }
+        Ok((whole, least, sum))
     }
 
     fn sorts(&self, matched: &Matched) -> (Vec<PhysicalSortExpr>, Vec<PhysicalSortExpr>) {
@@ -177,8 +188,8 @@ impl AsOfJoinExec {
         matched: Matched,
     ) -> Result<Self> {
         let order = Order::of(left.as_ref(), right.as_ref(), &matched)?;
-        let sorted = order.kept(left.as_ref(), right.as_ref(), &matched)? == 2;
-        let parted = !sorted && !matched.on.is_empty();
+        let (_, begun, _) = order.kept(left.as_ref(), right.as_ref(), &matched)?;
+        let parted = begun == 0 && !matched.on.is_empty();
         Self::try_new((left, right), matched, order, parted)
     }
 

@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, UInt64Array};
 use datafusion::arrow::buffer::{NullBuffer, ScalarBuffer};
-use datafusion::arrow::compute::{CastOptions, cast_with_options, partition, take};
+use datafusion::arrow::compute::{CastOptions, cast_with_options, take};
 use datafusion::arrow::datatypes::{DataType, Int64Type, UInt64Type};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::arrow::row::RowConverter;
 use datafusion::error::Result;
 use datafusion::physical_expr::PhysicalExpr;
+
+use crate::runs::mark_changes;
 
 /// Takes batches of one side apart.
 #[derive(Debug)]
@@ -82,16 +84,23 @@ impl Sorter {
             keys.push(&[]);
             return Ok(Sorted { id, batch, runs, keys, times, nulls });
         };
-        let ranges = partition(&keys)?.ranges();
-        let starts: Vec<u64> = ranges.iter().map(|range| range.start as u64).collect();
-        let starts = UInt64Array::from(starts);
+        let mut changed = vec![false; rows];
+        changed[0] = true;
+        for key in &keys {
+            mark_changes(key, &mut changed)?;
+        }
+        let starts = (0u64..).zip(&changed).filter(|(_, changed)| **changed);
+        let starts: UInt64Array = starts.map(|(row, _)| row).collect::<Vec<_>>().into();
+        let ends = starts.values().iter().skip(1).copied().chain([rows as u64]);
+        let ranges: Vec<_> = starts.values().iter().copied().zip(ends).collect();
         let heads = keys.iter().map(|key| take(key, &starts, None));
         let heads = heads.collect::<Result<Vec<_>, _>>()?;
         let nulls_of: Vec<_> = heads.iter().filter_map(Array::logical_nulls).collect();
         let is_null = |index: usize| nulls_of.iter().any(|nulls| nulls.is_null(index));
-        let runs = ranges.iter().enumerate().map(|(index, range)| Run {
-            begin: range.start,
-            end: range.end,
+        let place = |row: u64| usize::try_from(row).unwrap_or(rows);
+        let runs = ranges.into_iter().enumerate().map(|(index, (begin, end))| Run {
+            begin: place(begin),
+            end: place(end),
             null: is_null(index),
         });
         let runs = runs.collect();

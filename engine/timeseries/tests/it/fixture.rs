@@ -1,8 +1,10 @@
 //! A DataFusion session with everything of the crate, and answers as text.
 
+use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
@@ -15,7 +17,20 @@ pub(crate) fn session() -> SessionContext {
     config.options_mut().optimizer.prefer_existing_sort = true;
     let state: SessionState =
         SessionStateBuilder::new().with_config(config).with_default_features().build();
-    SessionContext::new_with_state(quorate_timeseries::install(state).expect("functions are added"))
+    let state = quorate_timeseries::install(state).expect("functions are added");
+    let state = SessionStateBuilder::new_from_existing(state)
+        .with_physical_optimizer_rule(quorate_timeseries::sort_within())
+        .with_physical_optimizer_rule(quorate_timeseries::group_by_runs(texts))
+        .build();
+    SessionContext::new_with_state(state)
+}
+
+/// Columns of text: those of tables in memory that have any are tags here.
+fn texts(leaf: &dyn ExecutionPlan) -> Vec<usize> {
+    let schema = leaf.schema();
+    let columns = schema.fields().iter().enumerate();
+    let texts = columns.filter(|(_, field)| *field.data_type() == DataType::Utf8View);
+    texts.map(|(at, _)| at).collect()
 }
 
 /// Runs one statement: a line of column names, then one line a row, values parted by blanks.

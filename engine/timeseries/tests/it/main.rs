@@ -15,4 +15,6 @@ mod fixture;
 mod gapfill;
 mod gapfill_model;
 mod plain;
+mod runs;
 mod statistics;
+mod within;

@@ -1,0 +1,20 @@
+//! Grouping by runs: rows of sorted series have the same group for a while, so its keys are computed, hashed and looked up
+//! once for all of them.
+//!
+//! ```text
+//! AggregateExec(Partial) over sorted rows → RunAggregateExec, which gives the same states
+//!     keys.rs: where runs begin; stream.rs: their groups; fold.rs: accumulators
+//! ```
+//!
+//! How rows are sorted decides how fast it is, never what it answers: wherever a key may change a run ends, and runs with
+//! the same keys find the same group.
+
+mod changes;
+mod exec;
+mod fold;
+mod keys;
+mod rule;
+mod stream;
+
+pub(crate) use changes::mark_changes;
+pub use rule::group_by_runs;
