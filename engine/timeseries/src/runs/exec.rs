@@ -39,10 +39,10 @@ impl RunAggregateExec {
     }
 
     fn inner(&self) -> Result<&AggregateExec> {
-        match self.aggregate.downcast_ref::<AggregateExec>() {
-            Some(aggregate) => Ok(aggregate),
-            None => internal_err!("RunAggregateExec stands for an AggregateExec"),
-        }
+        let Some(aggregate) = self.aggregate.downcast_ref::<AggregateExec>() else {
+            return internal_err!("RunAggregateExec stands for an AggregateExec");
+        };
+        Ok(aggregate)
     }
 }
 

@@ -51,7 +51,7 @@ impl Fold {
         kept: Option<&ArrayRef>,
         grouped: &Grouped<'_>,
     ) -> Result<()> {
-        let kept = kept.map(|kept| kept.as_boolean());
+        let kept = kept.map(AsArray::as_boolean);
         match self {
             Self::Groups(all) => all.update_batch(values, grouped.rows, kept, grouped.groups),
             Self::Each(each) => each.update(values, kept, grouped),

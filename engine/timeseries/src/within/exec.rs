@@ -38,10 +38,10 @@ impl SortWithinExec {
     }
 
     fn inner(&self) -> Result<&SortExec> {
-        match self.sort.downcast_ref::<SortExec>() {
-            Some(sort) => Ok(sort),
-            None => internal_err!("SortWithinExec stands for a SortExec"),
-        }
+        let Some(sort) = self.sort.downcast_ref::<SortExec>() else {
+            return internal_err!("SortWithinExec stands for a SortExec");
+        };
+        Ok(sort)
     }
 }
 
