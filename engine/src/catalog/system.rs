@@ -30,6 +30,7 @@ enum Kind {
     Nodes,
     Shards,
     Replicas,
+    Routing,
     Scrub,
 }
 
@@ -44,9 +45,9 @@ pub(super) struct SystemTable {
 
 impl SystemTable {
     /// All there are.
-    pub(super) const NAMES: [&'static str; 9] = [
-        "columns", "nodes", "queries", "replicas", "scrub", "segments", "settings", "shards",
-        "tables",
+    pub(super) const NAMES: [&'static str; 10] = [
+        "columns", "nodes", "queries", "replicas", "routing", "scrub", "segments", "settings",
+        "shards", "tables",
     ];
 
     /// A table by name.
@@ -60,6 +61,7 @@ impl SystemTable {
             "nodes" => Kind::Nodes,
             "shards" => Kind::Shards,
             "replicas" => Kind::Replicas,
+            "routing" => Kind::Routing,
             "scrub" => Kind::Scrub,
             _ => return None,
         };
@@ -78,6 +80,7 @@ impl SystemTable {
             Kind::Segments => segments(&engine, &self.catalog),
             Kind::Queries => queries(&engine),
             Kind::Settings => settings(&self.reads),
+            Kind::Routing => routing(&engine, &self.catalog),
             Kind::Scrub => scrub(&engine),
             Kind::Nodes | Kind::Shards | Kind::Replicas => {
                 let status = engine.store().cluster_status().await;
@@ -241,6 +244,14 @@ impl Kind {
                 ("repaired", count.clone()),
                 ("failed", count),
             ],
+            Self::Routing => vec![
+                ("database_name", text.clone()),
+                ("table_name", text.clone()),
+                ("first_slice", time),
+                ("time_slice", text),
+                ("spread", small),
+                ("in_force", DataType::Boolean),
+            ],
             Self::Nodes => cluster::node_columns(),
             Self::Shards => cluster::shard_columns(),
             Self::Replicas => cluster::replica_columns(),
@@ -305,6 +316,23 @@ fn columns(catalog: &Catalog) -> Vec<Column> {
         Column::Text(all().map(|(.., note)| note.and_then(|n| n.comment.clone())).collect()),
         Column::Text(all().map(|(.., note)| note.and_then(|n| n.unit.clone())).collect()),
         Column::Text(all().map(|(.., note)| note.and_then(|n| n.description.clone())).collect()),
+    ]
+}
+
+/// One row per table and change of its routing.
+fn routing(engine: &Engine, catalog: &Catalog) -> Vec<Column> {
+    let of_table = |table: &Arc<Table>| {
+        let records = engine.store().routing(table.id);
+        records.into_iter().map(|record| (Arc::clone(table), record)).collect::<Vec<_>>()
+    };
+    let all: Vec<_> = catalog.tables.values().flat_map(of_table).collect();
+    vec![
+        Column::text(all.iter().map(|(table, _)| database_name(catalog, table))),
+        Column::text(all.iter().map(|(table, _)| table.name.clone())),
+        Column::Time(all.iter().map(|(_, record)| record.first_slice).collect()),
+        Column::text(all.iter().map(|(_, record)| duration_text(record.time_slice_ns))),
+        Column::Small(all.iter().map(|(_, record)| record.spread).collect()),
+        Column::Flag(all.iter().map(|(_, record)| record.in_force).collect()),
     ]
 }
 

@@ -1,7 +1,8 @@
-//! `ALTER TABLE`: each statement is one change of the catalog, so that it is carried out whole or not at all.
+//! `ALTER TABLE`: each statement is one change of the catalog, so that it is carried out whole or not at all. One that
+//! changes how rows are placed is decided by one entry, and in force with another one: the store sees it through.
 
 use datafusion::sql::sqlparser::ast::{
-    AlterTable, AlterTableOperation, ColumnDef, ColumnOption, Ident, RenameTableNameKind, SqlOption,
+    AlterTable, AlterTableOperation, ColumnDef, ColumnOption, Ident, RenameTableNameKind,
 };
 use quorate_storage::ColumnKind;
 use quorate_storage::catalog::{
@@ -38,11 +39,14 @@ async fn run_once(session: &Session, alter: &AlterTable) -> Result<Outcome, Erro
         return Ok(Outcome::Done);
     }
     let table = context.table(&place)?;
-    if let [AlterTableOperation::SetOptionsParens { options }] = operations.as_slice()
-        && let Some(changes) = notes::of_options(options)?
-    {
-        let command = CatalogCommand::Annotate { target: NoteTarget::Table(table.id), changes };
-        session.engine().store().change_catalog(command).await?;
+    if let [AlterTableOperation::SetOptionsParens { options }] = operations.as_slice() {
+        let store = session.engine().store();
+        if let Some(changes) = notes::of_options(options)? {
+            let command = CatalogCommand::Annotate { target: NoteTarget::Table(table.id), changes };
+            store.change_catalog(command).await?;
+        } else {
+            store.change_options(table.id, &create::options_change(options)?).await?;
+        }
         return Ok(Outcome::Done);
     }
     let Some(change) = change_of(&context, table, operations)? else { return Ok(Outcome::Done) };
@@ -92,12 +96,11 @@ fn change_of(
             }
             Ok(Some(TableChange::Rename(place.table)))
         }
-        AlterTableOperation::SetOptionsParens { options } => set_options(table, options),
         other => Err(Error::request(
             ErrorKind::Unsupported,
             format!(
                 "ALTER TABLE … {other} is not supported; there are ADD COLUMN, DROP COLUMN, RENAME COLUMN, RENAME TO \
-                 and SET (retention = …)"
+                 and SET (retention = …, time_slice = …, spread = …)"
             ),
         )),
     }
@@ -107,12 +110,6 @@ fn column_of<'a>(table: &'a Table, name: &Ident) -> Result<&'a Column, Error> {
     let name = name_of(name);
     let names = table.columns.iter().map(|c| c.name.as_str());
     table.column(&name).ok_or_else(|| no_column(&table.name, &name, names))
-}
-
-fn set_options(table: &Table, options: &[SqlOption]) -> Result<Option<TableChange>, Error> {
-    let mut wanted = table.options.clone();
-    create::change_options(&mut wanted, options)?;
-    Ok((wanted != table.options).then_some(TableChange::SetOptions(wanted)))
 }
 
 fn add_columns(

@@ -10,7 +10,8 @@ use datafusion::sql::sqlparser::ast::{
     SqlOption, Statement, TableConstraint, Value,
 };
 use quorate_storage::batch::Nulls;
-use quorate_storage::catalog::{CatalogCommand, ColumnDefinition, TableOptions};
+use quorate_storage::catalog::limits::{SPREAD_MAX, TIME_SLICE_NS_MIN};
+use quorate_storage::catalog::{CatalogCommand, ColumnDefinition, OptionsChange, TableOptions};
 use quorate_storage::{ColumnKind, FieldType};
 
 use super::action::unsupported;
@@ -308,9 +309,8 @@ pub(super) fn field_type(name: &str, data_type: &DataType) -> Result<FieldType, 
 
 /// The options of `WITH`.
 pub(super) fn options_of(options: &CreateTableOptions) -> Result<TableOptions, Error> {
-    let mut table = TableOptions::default();
     let list = match options {
-        CreateTableOptions::None => return Ok(table),
+        CreateTableOptions::None => return Ok(TableOptions::default()),
         CreateTableOptions::With(list) => list,
         CreateTableOptions::Options(_)
         | CreateTableOptions::Plain(_)
@@ -318,12 +318,12 @@ pub(super) fn options_of(options: &CreateTableOptions) -> Result<TableOptions, E
             return Err(unsupported("a table option without WITH (…)"));
         }
     };
-    change_options(&mut table, list)?;
-    Ok(table)
+    Ok(options_change(list)?.of(&TableOptions::default()))
 }
 
-/// Takes over what the options say.
-pub(super) fn change_options(table: &mut TableOptions, list: &[SqlOption]) -> Result<(), Error> {
+/// What a list of options asks for.
+pub(super) fn options_change(list: &[SqlOption]) -> Result<OptionsChange, Error> {
+    let mut change = OptionsChange::default();
     let mut seen: Vec<String> = Vec::new();
     for option in list {
         let SqlOption::KeyValue { key, value } = option else {
@@ -335,14 +335,14 @@ pub(super) fn change_options(table: &mut TableOptions, list: &[SqlOption]) -> Re
         }
         let text = option_text(&name, value)?;
         match name.as_str() {
-            "retention" if text.eq_ignore_ascii_case("none") => table.retention_ns = None,
-            "retention" => table.retention_ns = Some(positive_ns(&name, &text)?),
-            "time_slice" => table.time_slice_ns = positive_ns(&name, &text)?,
+            "retention" if text.eq_ignore_ascii_case("none") => change.retention_ns = Some(None),
+            "retention" => change.retention_ns = Some(Some(positive_ns(&name, &text)?)),
+            "time_slice" => change.time_slice_ns = Some(time_slice_ns(&name, &text)?),
             "spread" => {
-                let spread = text.parse().ok().filter(|n| (1..=1024).contains(n));
-                table.spread = spread.ok_or_else(|| {
-                    invalid(format!("spread is a number from 1 to 1024, not {text:?}"))
-                })?;
+                let spread = text.parse().ok().filter(|n| (1..=SPREAD_MAX).contains(n));
+                let wrong =
+                    || invalid(format!("spread is a number from 1 to {SPREAD_MAX}, not {text:?}"));
+                change.spread = Some(spread.ok_or_else(wrong)?);
             }
             _ => {
                 return Err(invalid(format!(
@@ -352,7 +352,7 @@ pub(super) fn change_options(table: &mut TableOptions, list: &[SqlOption]) -> Re
         }
         seen.push(name);
     }
-    Ok(())
+    Ok(change)
 }
 
 fn option_name(key: &Ident) -> String {
@@ -370,6 +370,15 @@ fn option_text(name: &str, value: &Expr) -> Result<String, Error> {
         }
     }
     Err(invalid(format!("{value} is not a value for option {name}")))
+}
+
+fn time_slice_ns(name: &str, text: &str) -> Result<i64, Error> {
+    match positive_ns(name, text)? {
+        ns if ns < TIME_SLICE_NS_MIN => Err(invalid(format!(
+            "{name} is a second at least, not {text:?}: every slice of a table has files of its own"
+        ))),
+        ns => Ok(ns),
+    }
 }
 
 fn positive_ns(name: &str, text: &str) -> Result<i64, Error> {

@@ -78,6 +78,7 @@ fn definitions_that_make_no_table_are_errors() {
         ("CREATE TABLE t (time TIMESTAMP) WITH (spread = 1, spread = 2)", "twice"),
         ("CREATE TABLE t (time TIMESTAMP) WITH (retention = 'long')", "length of time"),
         ("CREATE TABLE t (time TIMESTAMP) WITH (time_slice = '0s')", "longer than nothing"),
+        ("CREATE TABLE t (time TIMESTAMP) WITH (time_slice = '10ms')", "a second at least"),
     ] {
         check_error(sql, text);
     }

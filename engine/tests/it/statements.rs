@@ -15,6 +15,11 @@ async fn effects_are_there_after_a_restart() {
             WITH (retention = '3650d', time_slice = '12h', spread = 2)").await;
     db.run("INSERT INTO other.public.\"T x\" VALUES ('2024-01-01', 'a', 18446744073709551615)")
         .await;
+    db.run("CREATE TABLE placed (time TIMESTAMP, host TEXT, x DOUBLE)").await;
+    db.run("INSERT INTO placed VALUES ('2024-01-01', 'a', 1)").await;
+    db.run("ALTER TABLE placed SET (retention = '3000d', spread = 8, time_slice = '2h')").await;
+    db.run("INSERT INTO placed VALUES ('2024-01-01', 'a', 2), ('2024-01-02T03:00:00Z', 'b', 3)")
+        .await;
     db.run("CREATE TABLE dropped (time TIMESTAMP, x DOUBLE)").await;
     db.run("DROP TABLE dropped").await;
     db.run("CREATE TABLE summary AS SELECT date_trunc('hour', time) AS time, host, sum(usage) AS s FROM cpu GROUP BY 1, 2").await;
@@ -34,6 +39,15 @@ async fn effects_are_there_after_a_restart() {
         db.check(
             "SELECT retention, time_slice, spread FROM system.tables WHERE table_name = 'T x'",
             &["3650d 12h 2"],
+        )
+        .await;
+        db.check("SELECT host, x FROM placed ORDER BY host", &["a 2.0", "b 3.0"]).await;
+        let placed = db.rows("SHOW CREATE TABLE placed").await.join("\n");
+        let options = "WITH (retention = '3000d', time_slice = '2h', spread = 8)";
+        assert!(placed.ends_with(options), "{placed}");
+        db.check(
+            "SELECT time_slice, spread, in_force FROM system.routing WHERE table_name = 'placed'",
+            &["1d 1 true", "2h 8 true"],
         )
         .await;
     };

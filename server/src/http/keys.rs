@@ -39,7 +39,7 @@ pub(super) async fn key_status(
 }
 
 fn entry(receipt: &KeyedReceipt) -> serde_json::Value {
-    let KeyedReceipt { chunk, receipt } = receipt;
+    let KeyedReceipt { chunk, receipt, epoch: _ } = receipt;
     json!({
         "chunk": chunk,
         "shard": receipt.shard.0,

@@ -82,6 +82,42 @@ fn any_node_answers() {
 }
 
 #[test]
+fn a_table_is_placed_anew_by_any_node_and_without_one_of_them() {
+    let _turn = turn();
+    let cluster = Cluster::start(&options(Disk::Kept));
+    let table =
+        "CREATE TABLE placed (time TIMESTAMP, host STRING, x DOUBLE, PRIMARY KEY (host, time))";
+    cluster.execute(0, table);
+    let mut points = 0;
+    for day in 1..=9_usize {
+        let (writer, alters) = (day % 2, (day + 1) % 2);
+        if day == 7 {
+            cluster.kill(&[2]);
+        }
+        let hosts: Vec<String> =
+            (0..20).map(|host| format!("('2024-01-0{day}T10:00:00Z', 'h{host}', {day})")).collect();
+        cluster.execute(writer, &format!("INSERT INTO placed VALUES {}", hosts.join(", ")));
+        points += hosts.len();
+        let change = format!("SET (spread = {day}, time_slice = '{day}h')");
+        cluster.execute(alters, &format!("ALTER TABLE placed {change}"));
+        for asked in if day < 7 { &ALL[..] } else { &ALL[..2] } {
+            let read = cluster.csv(*asked, "SELECT count(*) AS points FROM placed");
+            assert_eq!(read.trim(), format!("points\n{points}"), "day {day}, read at {asked}");
+        }
+    }
+    cluster.restart(&[2]);
+    cluster.wait_ready(&ALL);
+    let days = "SELECT count(*) AS hosts, sum(x) AS x FROM placed GROUP BY time ORDER BY time";
+    let want: Vec<String> = (1..=9).map(|day| format!("20,{}.0", day * 20)).collect();
+    let routed =
+        "SELECT count(*) AS n FROM system.routing WHERE table_name = 'placed' AND in_force";
+    for asked in ALL {
+        assert_eq!(cluster.csv(asked, days).trim(), format!("hosts,x\n{}", want.join("\n")));
+        assert_eq!(cluster.csv(asked, routed).trim(), "n\n10");
+    }
+}
+
+#[test]
 fn a_killed_leader_loses_nothing() {
     let _turn = turn();
     let mut rng = seeded();

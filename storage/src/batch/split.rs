@@ -11,28 +11,30 @@ use crate::scan::TimeRange;
 impl RowBatch {
     /// Cuts a sorted batch by shard, which follows from the series' [`crate::SeriesKey::hash64`] and the start of the time slice. Parts
     /// ascend by shard and stay sorted. Without a copy when all rows go to one shard.
-    pub fn split(
+    pub fn split<P: Ord + Copy>(
         self,
         slices: &TimeSlices,
-        shard_of: impl Fn(u64, i64) -> u32,
-    ) -> Result<Vec<(u32, Self)>, Error> {
+        shard_of: impl Fn(u64, i64) -> P,
+    ) -> Result<Vec<(P, Self)>, Error> {
         let Some(range) = self.time_range() else { return Ok(vec![]) };
         let hashes: Vec<u64> = self.series.iter().map(crate::SeriesKey::hash64).collect();
         let slice = slices.of(range.start);
         if slice.contains(range.end) {
-            let shards: Vec<u32> = hashes.iter().map(|hash| shard_of(*hash, slice.start)).collect();
+            let shards: Vec<P> = hashes.iter().map(|hash| shard_of(*hash, slice.start)).collect();
             if shards.iter().all(|shard| *shard == shards[0]) {
                 return Ok(vec![(shards[0], self)]);
             }
             return self.cut(|series, _| shards[series as usize]);
         }
-        let mut current = (u32::MAX, slice, 0);
-        self.cut(|series, time| {
-            if current.0 != series || !current.1.contains(time) {
+        let mut current: Option<(u32, TimeRange, P)> = None;
+        self.cut(|series, time| match current {
+            Some((of, slice, shard)) if of == series && slice.contains(time) => shard,
+            Some(_) | None => {
                 let slice = slices.of(time);
-                current = (series, slice, shard_of(hashes[series as usize], slice.start));
+                let shard = shard_of(hashes[series as usize], slice.start);
+                current = Some((series, slice, shard));
+                shard
             }
-            current.2
         })
     }
 

@@ -19,7 +19,7 @@ use super::limits::{
 };
 use super::{
     Catalog, CatalogCommand, CatalogRejection, CatalogReply, Column, ColumnDefinition, Database,
-    DatabaseId, Table, TableChange, TableOptions, View,
+    DatabaseId, OptionsChange, Table, TableChange, TableOptions, View,
 };
 
 pub(super) type Outcome = Result<CatalogReply, CatalogRejection>;
@@ -223,18 +223,33 @@ impl Catalog {
             return Ok(CatalogReply::Unchanged { database, table: Some(id) });
         }
         check_options(&options)?;
-        if (options.time_slice_ns, options.spread)
-            != (current.options.time_slice_ns, current.options.spread)
-        {
+        if !options.routes_as(&current.options) {
             return Err(CatalogRejection::Invalid(format!(
-                "time_slice and spread of table {:?} cannot be changed after it was made",
+                "time_slice or spread of table {:?} were changed by somebody else meanwhile; try again",
                 current.name
             )));
         }
+        self.put_options(index, id, options);
+        Ok(CatalogReply::Changed { database, table: Some(id) })
+    }
+
+    /// The options that a table would have after a change of its routing; checked.
+    pub(crate) fn options_after(
+        &self,
+        id: TableId,
+        change: &OptionsChange,
+    ) -> Result<TableOptions, CatalogRejection> {
+        let options = change.of(&self.known_table(id)?.options);
+        check_options(&options)?;
+        Ok(options)
+    }
+
+    /// Sets options of a table that is there, in the metadata group's entry `index`.
+    pub(crate) fn put_options(&mut self, index: u64, id: TableId, options: TableOptions) {
         let table = self.table_mut(id);
         table.options = options;
         table.changed_at = index;
-        Ok(CatalogReply::Changed { database, table: Some(id) })
+        self.index = index;
     }
 
     fn drop_table(&mut self, database: &str, name: &str, if_exists: bool) -> Outcome {

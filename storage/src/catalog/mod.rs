@@ -12,5 +12,5 @@ pub use command::{
     CatalogCommand, CatalogRejection, CatalogReply, ColumnDefinition, ExistingView, TableChange,
 };
 pub use notes::{Note, NoteChange, NoteTarget, Notes, TableNotes};
-pub use state::{Catalog, Column, Database, DatabaseId, Table, TableOptions, View};
+pub use state::{Catalog, Column, Database, DatabaseId, OptionsChange, Table, TableOptions, View};
 pub(crate) use state::{CatalogWithoutNotes, CatalogWithoutViews};

@@ -109,6 +109,35 @@ pub struct TableOptions {
     pub spread: u32,
 }
 
+/// Which options of a table are to change, and to what.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OptionsChange {
+    /// Retention to be; the inner `None` keeps all rows.
+    pub retention_ns: Option<Option<i64>>,
+    /// Width of a time slice to be.
+    pub time_slice_ns: Option<i64>,
+    /// Spread to be.
+    pub spread: Option<u32>,
+}
+
+impl OptionsChange {
+    /// The options after the change.
+    pub fn of(&self, options: &TableOptions) -> TableOptions {
+        TableOptions {
+            retention_ns: self.retention_ns.unwrap_or(options.retention_ns),
+            time_slice_ns: self.time_slice_ns.unwrap_or(options.time_slice_ns),
+            spread: self.spread.unwrap_or(options.spread),
+        }
+    }
+}
+
+impl TableOptions {
+    /// Whether rows are placed alike.
+    pub(crate) fn routes_as(&self, other: &Self) -> bool {
+        (self.time_slice_ns, self.spread) == (other.time_slice_ns, other.spread)
+    }
+}
+
 impl Default for TableOptions {
     fn default() -> Self {
         Self { retention_ns: None, time_slice_ns: 86_400_000_000_000, spread: 1 }

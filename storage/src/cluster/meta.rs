@@ -11,10 +11,10 @@ use parking_lot::{Mutex, RwLock};
 use quorate_consensus::{Applied, Fatal, Snapshot, StateMachine};
 use serde::{Deserialize, Serialize};
 
+use super::meta_versions::{STATE_VERSION, decode_state};
+use super::routing::PendingRouting;
 use super::{Member, Routing};
-use crate::catalog::{
-    Catalog, CatalogCommand, CatalogReply, CatalogWithoutNotes, CatalogWithoutViews,
-};
+use crate::catalog::{Catalog, CatalogCommand, CatalogReply, OptionsChange, TableOptions};
 use crate::manifest::{Manifest, ManifestStore};
 use crate::shard::Remedy;
 use crate::store::ShardId;
@@ -22,10 +22,8 @@ use crate::{ColumnId, Error, LogPosition, TableId};
 
 /// Version of the encoding of commands; the first byte.
 const META_VERSION: u8 = 1;
-/// Version of the encoding of the state; version 1 had no nodes, version 2 no views, version 3 no notes.
-const STATE_VERSION: u8 = 4;
-const STATE_WITHOUT_NOTES: u8 = 3;
-const STATE_WITHOUT_VIEWS: u8 = 2;
+/// Routing records of a table at most: every entry of its rows names the slices of all of them.
+const ROUTING_RECORDS_MAX: usize = 128;
 
 /// What an entry of the metadata group asks for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +50,24 @@ pub(crate) enum MetaCommand {
     },
     /// Removes a node: its replicas lose their votes, and it is not listened to any more.
     RemoveNode(u64),
+    /// Begins a change of a table's routing; its epoch is the entry's index. Another retention is in force at once.
+    BeginRouting {
+        /// The table.
+        table: TableId,
+        /// Start of the first slice that may be routed anew: that behind the last row.
+        first_slice: i64,
+        /// What changes.
+        change: OptionsChange,
+    },
+    /// Puts a change of routing in force, after all shards were fenced to its epoch.
+    ConfirmRouting {
+        /// The table.
+        table: TableId,
+        /// Which change: once it is confirmed, to repeat this changes nothing.
+        epoch: u64,
+        /// The slice behind the last row; `None` gives the change up: there is no such slice.
+        first_slice: Option<i64>,
+    },
 }
 
 /// A node, as the metadata group keeps it.
@@ -97,6 +113,8 @@ pub(crate) enum MetaReply {
     Node(u64),
     /// Nothing was changed; why.
     Refused(String),
+    /// Nothing was changed: the command was made for another state than the one it met.
+    Stale,
 }
 
 /// The metadata as of one log position. Cheap to clone.
@@ -110,57 +128,6 @@ pub(crate) struct MetaState {
     pub(crate) cluster_key: Option<[u8; 32]>,
     /// Nodes by id, those that were removed included; none on a node of its own.
     pub(crate) nodes: Arc<BTreeMap<u64, NodeRecord>>,
-}
-
-/// [`MetaState`] as version 3 kept it.
-#[derive(Deserialize)]
-struct StateV3 {
-    catalog: CatalogWithoutNotes,
-    routing: Arc<Routing>,
-    cluster_key: Option<[u8; 32]>,
-    nodes: Arc<BTreeMap<u64, NodeRecord>>,
-}
-
-/// [`MetaState`] as version 2 kept it.
-#[derive(Deserialize)]
-struct StateV2 {
-    catalog: CatalogWithoutViews,
-    routing: Arc<Routing>,
-    cluster_key: Option<[u8; 32]>,
-    nodes: Arc<BTreeMap<u64, NodeRecord>>,
-}
-
-/// [`MetaState`] as version 1 kept it.
-#[derive(Deserialize)]
-struct StateV1 {
-    catalog: CatalogWithoutViews,
-    routing: Arc<Routing>,
-    cluster_key: Option<[u8; 32]>,
-}
-
-/// Reads the body of a manifest.
-fn decode_state(bytes: &[u8]) -> Result<MetaState, String> {
-    match bytes.split_first() {
-        Some((&STATE_VERSION, body)) => postcard::from_bytes(body).map_err(|e| e.to_string()),
-        Some((&STATE_WITHOUT_NOTES, body)) => {
-            let StateV3 { catalog, routing, cluster_key, nodes } =
-                postcard::from_bytes(body).map_err(|e| e.to_string())?;
-            Ok(MetaState { catalog: Arc::new(catalog.into()), routing, cluster_key, nodes })
-        }
-        Some((&STATE_WITHOUT_VIEWS, body)) => {
-            let StateV2 { catalog, routing, cluster_key, nodes } =
-                postcard::from_bytes(body).map_err(|e| e.to_string())?;
-            Ok(MetaState { catalog: Arc::new(catalog.into()), routing, cluster_key, nodes })
-        }
-        Some((&META_VERSION, body)) => {
-            let StateV1 { catalog, routing, cluster_key } =
-                postcard::from_bytes(body).map_err(|e| e.to_string())?;
-            let catalog = Arc::new(catalog.into());
-            Ok(MetaState { catalog, routing, cluster_key, nodes: Arc::default() })
-        }
-        Some((version, _)) => Err(format!("version {version} is newer than {STATE_VERSION}")),
-        None => Err("no bytes".to_owned()),
-    }
 }
 
 impl MetaState {
@@ -210,7 +177,71 @@ impl MetaState {
             }
             MetaCommand::AddNode { member, replaces } => self.add_node(index, member, replaces),
             MetaCommand::RemoveNode(id) => self.remove_node(id),
+            MetaCommand::BeginRouting { table, first_slice, change } => {
+                self.begin_routing(index, table, first_slice, &change)
+            }
+            MetaCommand::ConfirmRouting { table, epoch, first_slice } => {
+                self.confirm_routing(index, table, epoch, first_slice)
+            }
         }
+    }
+
+    fn begin_routing(
+        &mut self,
+        index: u64,
+        table: TableId,
+        first_slice: i64,
+        change: &OptionsChange,
+    ) -> MetaReply {
+        let after = match self.catalog.options_after(table, change) {
+            Ok(after) => after,
+            Err(rejection) => return MetaReply::Catalog(CatalogReply::Rejected(rejection)),
+        };
+        let options = self.catalog.tables.get(&table).map(|t| t.options.clone());
+        let Some(options) = options else { return MetaReply::Stale };
+        let records = self.routing.tables.get(&table).map_or(0, Vec::len);
+        if records >= ROUTING_RECORDS_MAX {
+            return MetaReply::Refused(format!(
+                "time_slice and spread of a table change {} times at most; a new table begins anew",
+                ROUTING_RECORDS_MAX - 1
+            ));
+        }
+        let pending = PendingRouting {
+            epoch: index,
+            first_slice,
+            slice_ns: after.time_slice_ns,
+            spread: after.spread,
+        };
+        if !Arc::make_mut(&mut self.routing).begin(table, pending) {
+            return MetaReply::Stale;
+        }
+        if after.retention_ns != options.retention_ns {
+            let options = TableOptions { retention_ns: after.retention_ns, ..options };
+            Arc::make_mut(&mut self.catalog).put_options(index, table, options);
+        }
+        MetaReply::Done
+    }
+
+    /// The table's columns count as changed with its slices: what the log says of a table is replaced by what is newer.
+    fn confirm_routing(
+        &mut self,
+        index: u64,
+        table: TableId,
+        epoch: u64,
+        first_slice: Option<i64>,
+    ) -> MetaReply {
+        let Some(options) = self.catalog.tables.get(&table).map(|t| t.options.clone()) else {
+            return MetaReply::Stale;
+        };
+        let confirmed = Arc::make_mut(&mut self.routing).confirm(table, epoch, first_slice);
+        let Some(PendingRouting { slice_ns, spread, .. }) = confirmed else {
+            return MetaReply::Stale;
+        };
+        if first_slice.is_some() {
+            let options = TableOptions { time_slice_ns: slice_ns, spread, ..options };
+            Arc::make_mut(&mut self.catalog).put_options(index, table, options);
+        }
+        MetaReply::Done
     }
 
     fn add_node(&mut self, index: u64, member: Member, replaces: Option<u64>) -> MetaReply {
@@ -278,7 +309,7 @@ impl MetaState {
         }
         let catalog = &self.catalog;
         if self.routing.tables.keys().any(|t| !catalog.tables.contains_key(t)) {
-            Arc::make_mut(&mut self.routing).tables.retain(|t, _| catalog.tables.contains_key(t));
+            Arc::make_mut(&mut self.routing).retain(|t| catalog.tables.contains_key(t));
         }
     }
 }

@@ -8,6 +8,7 @@
 mod data_dir;
 mod forming;
 mod meta;
+mod meta_versions;
 mod pace;
 mod place;
 mod replica;

@@ -2,7 +2,21 @@
 //!
 //! There is one record per *change* of a table's spread, slice width or shard list, never one per slice; the record in
 //! force for a time is the last one whose first slice is not after it. Records are kept by the metadata group. An
-//! entry carries the epoch of the table's newest record; a shard that was fenced to a newer one rejects it, retryably.
+//! entry carries the epoch of the table's newest change; a shard that was fenced to a newer one rejects it, retryably.
+//!
+//! A change takes two entries of the metadata group, so that no row of the old routing is in a slice of the new one:
+//!
+//! ```text
+//! begin (epoch, first slice ≥ …) ─▶ every shard is fenced to the epoch ─▶ last row of all shards ─▶ confirm (first slice)
+//! ```
+//!
+//! Between the two, writers carry the new epoch and write what lies before the tentative first slice, which both routings
+//! place alike; rows from it on wait. After the fences nobody writes there, so that the last row that is found stays the
+//! last one, whoever looks and however often: a change that its coordinator left half done is finished by anybody.
+//!
+//! **Invariants:**
+//! - a row never changes its shard: the record in force for a slice that holds rows is never replaced;
+//! - epochs of a table only grow, and every fence is an epoch that the table's routing has reached.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,6 +55,19 @@ impl RoutingRecord {
     }
 }
 
+/// A change of a table's routing that has begun, and is not in force yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PendingRouting {
+    /// The metadata group's log index that began it.
+    pub(crate) epoch: u64,
+    /// From this time on nobody writes until it is confirmed; it is in force from here on, or from a later slice.
+    pub(crate) first_slice: i64,
+    /// Width of a slice to be.
+    pub(crate) slice_ns: i64,
+    /// Folds to be.
+    pub(crate) spread: u32,
+}
+
 /// Routing of all tables.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Routing {
@@ -48,6 +75,24 @@ pub(crate) struct Routing {
     pub(crate) shards: Vec<ShardId>,
     /// Per table, its records, ascending by `first_slice`.
     pub(crate) tables: BTreeMap<TableId, Vec<RoutingRecord>>,
+    /// Changes that have begun, by table.
+    pub(crate) pending: BTreeMap<TableId, PendingRouting>,
+    /// Epochs that shards may be fenced to, by table, of changes that have begun; those that were given up included.
+    pub(crate) fences: BTreeMap<TableId, u64>,
+}
+
+/// [`Routing`] as it was kept before it could be changed.
+#[derive(Debug, Deserialize)]
+pub(crate) struct UnchangedRouting {
+    shards: Vec<ShardId>,
+    tables: BTreeMap<TableId, Vec<RoutingRecord>>,
+}
+
+impl From<UnchangedRouting> for Routing {
+    fn from(old: UnchangedRouting) -> Self {
+        let UnchangedRouting { shards, tables } = old;
+        Self { shards, tables, pending: BTreeMap::new(), fences: BTreeMap::new() }
+    }
 }
 
 impl Routing {
@@ -58,14 +103,82 @@ impl Routing {
         self.tables.insert(table, vec![record]);
     }
 
+    /// Forgets tables.
+    pub(crate) fn retain(&mut self, kept: impl Fn(&TableId) -> bool) {
+        self.tables.retain(|table, _| kept(table));
+        self.pending.retain(|table, _| kept(table));
+        self.fences.retain(|table, _| kept(table));
+    }
+
+    /// Begins a change. False if another one has begun, or if no slice starts at its first.
+    pub(crate) fn begin(&mut self, table: TableId, change: PendingRouting) -> bool {
+        if self.pending.contains_key(&table) || !self.may_begin(table, change.first_slice) {
+            return false;
+        }
+        self.fences.insert(table, change.epoch);
+        self.pending.insert(table, change);
+        true
+    }
+
+    /// Puts the change that `epoch` began in force from a slice on; without one, gives it up. Records of later slices,
+    /// which hold no rows, go. Returns the change, unless it was ended before.
+    pub(crate) fn confirm(
+        &mut self,
+        table: TableId,
+        epoch: u64,
+        first_slice: Option<i64>,
+    ) -> Option<PendingRouting> {
+        let pending = self.pending.get(&table).filter(|pending| pending.epoch == epoch)?.clone();
+        let is_right = |first: i64| first >= pending.first_slice && self.may_begin(table, first);
+        if !first_slice.is_none_or(is_right) {
+            return None;
+        }
+        self.pending.remove(&table);
+        let Some(first_slice) = first_slice else { return Some(pending) };
+        let records = self.tables.get_mut(&table)?;
+        records.retain(|record| record.first_slice < first_slice);
+        let PendingRouting { slice_ns, spread, .. } = pending;
+        let shards = self.shards.clone();
+        records.push(RoutingRecord { epoch, first_slice, slice_ns, spread, shards });
+        Some(pending)
+    }
+
+    /// Whether another record can begin at a time: a slice starts there, and it is not the first of all.
+    fn may_begin(&self, table: TableId, at: i64) -> bool {
+        at > i64::MIN && self.slices(table).is_some_and(|slices| slices.of(at).start == at)
+    }
+
+    /// Start of the slice behind that of a time, or of the first slice of all; `None` if it is the last one.
+    pub(crate) fn slice_after(&self, table: TableId, time: Option<i64>) -> Option<i64> {
+        self.slices(table)?.of(time.unwrap_or(i64::MIN)).end.checked_add(1)
+    }
+
+    /// Whether rows of a time have to wait until a change is confirmed.
+    pub(crate) fn waits(&self, table: TableId, time: i64) -> bool {
+        self.pending.get(&table).is_some_and(|pending| time >= pending.first_slice)
+    }
+
+    /// Epoch of the record in force at a slice; `None` for a table's first one.
+    pub(crate) fn later_record(&self, table: TableId, slice_start: i64) -> Option<u64> {
+        let record = self.record(table, slice_start)?;
+        (record.first_slice > i64::MIN).then_some(record.epoch)
+    }
+
+    /// All shards that may hold rows of a table, or get some by a change of its routing.
+    pub(crate) fn shards_ever(&self, table: TableId) -> BTreeSet<ShardId> {
+        let records = self.tables.get(&table).into_iter().flatten();
+        records.flat_map(|record| &record.shards).chain(&self.shards).copied().collect()
+    }
+
     /// The record in force at `time`.
     pub(crate) fn record(&self, table: TableId, time: i64) -> Option<&RoutingRecord> {
         self.tables.get(&table)?.iter().rev().find(|r| r.first_slice <= time)
     }
 
-    /// Epoch of a table's newest record.
+    /// Epoch of a table's newest record, or of a newer change that has begun.
     pub(crate) fn epoch(&self, table: TableId) -> Option<u64> {
-        self.tables.get(&table)?.iter().map(|r| r.epoch).max()
+        let record = self.tables.get(&table)?.iter().map(|r| r.epoch).max()?;
+        Some(self.fences.get(&table).map_or(record, |fence| record.max(*fence)))
     }
 
     /// How a table's time is cut into slices.
@@ -117,84 +230,5 @@ fn all_shards(records: &[RoutingRecord]) -> Vec<ShardId> {
 }
 
 #[cfg(test)]
-mod tests {
-    use quorate_segment::SeriesKey;
-
-    use super::*;
-
-    const DAY: i64 = 86_400_000_000_000;
-
-    fn routing(spread: u32) -> Routing {
-        let mut routing = Routing { shards: (0..8).map(ShardId).collect(), ..Routing::default() };
-        routing.add_table(5, TableId(3), DAY, spread);
-        routing
-    }
-
-    fn shard(routing: &Routing, series: &SeriesKey, time: i64) -> Option<ShardId> {
-        let slice = routing.slices(TableId(3)).unwrap().of(time);
-        routing.shard(TableId(3), series.hash64(), slice.start)
-    }
-
-    #[test]
-    fn a_query_asks_every_shard_that_holds_rows_of_its_range() {
-        for spread in [1, 4] {
-            let routing = routing(spread);
-            for (start, days) in [(0, 1), (-5 * DAY + 3, 2), (17 * DAY + 1, 9)] {
-                let time = TimeRange { start, end: start + days * DAY };
-                let asked = routing.shards_of(TableId(3), time);
-                for i in 0..200 {
-                    let series = SeriesKey::encode([Some(format!("h{i}").as_str())]);
-                    for t in [time.start, time.start + DAY / 2, time.end] {
-                        let shard = shard(&routing, &series, t).unwrap();
-                        assert!(
-                            asked.contains(&shard),
-                            "spread {spread}: {shard:?} not in {asked:?}"
-                        );
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_short_range_of_a_small_table_asks_one_shard_and_all_of_time_asks_all() {
-        let routing = routing(1);
-        let hour = TimeRange { start: 10 * DAY, end: 10 * DAY + 3_600_000_000_000 };
-        assert_eq!(routing.shards_of(TableId(3), hour).len(), 1);
-        assert_eq!(routing.shards_of(TableId(3), TimeRange::ALL).len(), 8);
-    }
-
-    #[test]
-    fn one_series_moves_over_all_shards_as_time_goes_on() {
-        let routing = routing(1);
-        let series = SeriesKey::encode([Some("a")]);
-        let shards: BTreeSet<ShardId> =
-            (0..100).filter_map(|d| shard(&routing, &series, d * DAY)).collect();
-        assert_eq!(shards.len(), 8);
-    }
-
-    #[test]
-    fn a_later_record_is_in_force_from_its_first_slice_on() {
-        let mut routing = routing(1);
-        let later = RoutingRecord {
-            epoch: 9,
-            first_slice: 10 * DAY,
-            slice_ns: DAY / 2,
-            spread: 4,
-            shards: vec![ShardId(8)],
-        };
-        routing.tables.get_mut(&TableId(3)).unwrap().push(later);
-        let series = SeriesKey::encode([Some("a")]);
-        assert_ne!(shard(&routing, &series, 10 * DAY - 1), Some(ShardId(8)));
-        assert_eq!(shard(&routing, &series, 10 * DAY), Some(ShardId(8)));
-        assert_eq!(routing.epoch(TableId(3)), Some(9));
-        let across = TimeRange { start: 10 * DAY - 1, end: 10 * DAY };
-        assert_eq!(routing.shards_of(TableId(3), across).len(), 2);
-    }
-
-    #[test]
-    fn an_unknown_table_has_no_shard() {
-        assert_eq!(routing(1).shard(TableId(4), 0, 0), None);
-        assert!(routing(1).shards_of(TableId(4), TimeRange::ALL).is_empty());
-    }
-}
+#[path = "routing_tests.rs"]
+mod tests;

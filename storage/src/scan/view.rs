@@ -7,6 +7,7 @@ use quorate_segment::SegmentReader;
 use super::Tails;
 use super::plan::{matching_series, plan};
 use super::{ScanRequest, SeriesFilter, TableScan, TimeRange};
+use crate::batch::TimeSlices;
 use crate::catalog::Table;
 use crate::memtable::MemtableView;
 use crate::version::{LiveSegment, SegmentPin, Tombstone};
@@ -74,6 +75,43 @@ impl TableView {
         filter: &dyn SeriesFilter,
     ) -> Result<Vec<SeriesKey>, Error> {
         matching_series(self, time, filter)
+    }
+    /// The last slice that holds rows. Reads rows of that slice, and of later ones whose rows are all deleted.
+    pub(crate) fn last_slice(&self, slices: &TimeSlices) -> Result<Option<TimeRange>, Error> {
+        let segments = |shard: &ShardRows| -> Vec<TimeRange> {
+            shard.segments.iter().map(|segment| segment.live.time()).collect()
+        };
+        let runs = self.shards.iter().flat_map(|s| &s.memtables).flat_map(|m| &m.runs);
+        let times: Vec<TimeRange> =
+            self.shards.iter().flat_map(segments).chain(runs.map(|run| run.time())).collect();
+        let mut last = times.iter().map(|time| time.end).max();
+        while let Some(time) = last {
+            let slice = slices.of(time);
+            if self.has_rows_from(slice.start)? {
+                return Ok(Some(slice));
+            }
+            let earlier = times.iter().filter(|time| time.start < slice.start);
+            last = earlier.map(|time| time.end.min(slice.start - 1)).max();
+        }
+        Ok(None)
+    }
+    fn has_rows_from(&self, start: i64) -> Result<bool, Error> {
+        let scan = self.scan(ScanRequest {
+            columns: vec![self.table.time().id],
+            time: TimeRange { start, end: i64::MAX },
+            series: None,
+            partitions: 1,
+            limit: Some(1),
+            last: None,
+        })?;
+        for partition in &scan.partitions {
+            for batch in partition.open()? {
+                if batch?.num_rows() > 0 {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
     /// Prunes, and splits what is left. Reads directories, no rows.
     #[expect(clippy::needless_pass_by_value, reason = "a request is made for one scan")]

@@ -95,6 +95,26 @@ pub(crate) struct WriteKey {
     pub(crate) digest: Option<[u8; 32]>,
 }
 
+/// Stands between a client's key and the epoch of a routing record; no client's key has it.
+pub(crate) const EPOCH_SEPARATOR: char = '\0';
+
+impl WriteKey {
+    /// The key under which rows are known that a later routing record of their table placed; `key` itself for epoch 0, the
+    /// first record. A repeat that is routed anew must not take what one record brought to a shard for all that another
+    /// one brings there.
+    pub(crate) fn placed_by(key: &str, epoch: u64) -> Arc<str> {
+        if epoch == 0 { key.into() } else { format!("{key}{EPOCH_SEPARATOR}{epoch}").into() }
+    }
+
+    /// The epoch of what [`WriteKey::placed_by`] made of a client's key; `None` if it was another key.
+    pub(crate) fn epoch_of(placed: &str, key: &str) -> Option<u64> {
+        match placed.strip_prefix(key)? {
+            "" => Some(0),
+            rest => rest.strip_prefix(EPOCH_SEPARATOR)?.parse().ok(),
+        }
+    }
+}
+
 /// One batch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct WritePart {

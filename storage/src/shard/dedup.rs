@@ -76,11 +76,15 @@ impl DedupWindow {
         }
     }
 
-    /// What is known of a key: its chunks and what became of them.
-    pub(crate) fn of_key(&self, key: &str) -> Vec<(u32, StoredResult)> {
-        let key: Arc<str> = key.into();
-        let chunks = self.results.range((Arc::clone(&key), 0)..=(key, u32::MAX));
-        chunks.map(|((_, chunk), (_, result))| (*chunk, (**result).clone())).collect()
+    /// What is known of a key: its chunks, the epoch of the routing that they were placed by ([`WriteKey::placed_by`]), and
+    /// what became of them.
+    pub(crate) fn of_key(&self, key: &str) -> Vec<(u32, u64, StoredResult)> {
+        // Nothing stands between a key and what it is with an epoch.
+        let chunks = self.results.range((Arc::from(key), 0)..);
+        let chunks = chunks.map_while(|((placed, chunk), (_, result))| {
+            Some((*chunk, WriteKey::epoch_of(placed, key)?, (**result).clone()))
+        });
+        chunks.collect()
     }
 
     /// Keeps the result of a key that was new.
@@ -190,7 +194,9 @@ mod tests {
         assert_eq!(window.find(&chunk), Known::New, "another chunk is another write");
         window.keep(&chunk, 0, result(6));
         window.keep(&key("aa", 1), 0, result(7));
-        assert_eq!(window.of_key("a"), [(0, result(5)), (1, result(6))]);
+        let later = WriteKey::placed_by("a", 7);
+        window.keep(&WriteKey { key: later, ..key("a", 1) }, 0, result(8));
+        assert_eq!(window.of_key("a"), [(0, 0, result(5)), (1, 0, result(6)), (0, 7, result(8))]);
     }
 
     #[test]

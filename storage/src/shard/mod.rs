@@ -20,8 +20,8 @@ mod state;
 
 pub(crate) use budget::Budget;
 pub(crate) use command::{
-    Command, CompactCommand, DeleteCommand, RejectReason, Reply, StoredResult, TableRecord,
-    WriteItem, WriteKey, WriteOutcome, WritePart, restamp,
+    Command, CompactCommand, DeleteCommand, EPOCH_SEPARATOR, RejectReason, Reply, StoredResult,
+    TableRecord, WriteItem, WriteKey, WriteOutcome, WritePart, restamp,
 };
 pub(crate) use dedup::DedupRecord;
 pub(crate) use fetch::Fetcher;

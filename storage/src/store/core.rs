@@ -6,19 +6,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quorate_consensus::{Group, ReplicaId};
-use quorate_segment::TableId;
+use quorate_segment::{SeriesKey, TableId};
 use quorate_wal::{Disk, Wal};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Delete, KeyedReceipt, ReadLevel, SegmentStatus, ShardId, StoreOptions, StoreStatus,
-    TableStatus, WriteOptions, WriteReceipt,
+    Delete, KeyedReceipt, ReadLevel, RoutingStatus, RowPlace, SegmentStatus, ShardId, StoreOptions,
+    StoreStatus, TableStatus, WriteOptions, WriteReceipt,
 };
 use crate::Error;
 use crate::batch::ValidBatch;
-use crate::catalog::{Catalog, CatalogCommand, CatalogReply};
+use crate::catalog::{Catalog, CatalogCommand, CatalogReply, OptionsChange};
 use crate::cluster::{
     DataDir, MetaCommand, MetaMachine, MetaReply, MetaState, Replica, decode_reply, encode_meta,
 };
@@ -52,6 +52,8 @@ pub(super) struct Inner {
     pub(super) rows_accepted: AtomicU64,
     /// Why the process must end, once it must.
     pub(super) failure: watch::Sender<Option<String>>,
+    /// Held while a change of routing is being ended here.
+    pub(super) rerouting: tokio::sync::Mutex<()>,
     /// Wakes maintenance.
     pub(super) maintain: Arc<Notify>,
     pub(super) cancel: CancellationToken,
@@ -211,6 +213,26 @@ impl Store {
             }
             reply => Err(Error::Internal(format!("a catalog command was answered by {reply:?}"))),
         }
+    }
+
+    /// Changes options of a table; `time_slice` and `spread` from the slice behind its last row on. On return
+    /// [`Store::catalog`] has the change.
+    pub async fn change_options(
+        &self,
+        table: TableId,
+        change: &OptionsChange,
+    ) -> Result<(), Error> {
+        super::rerouting::change(self, table, change).await
+    }
+
+    /// How the rows of a table are placed, by time; a change that has begun comes last.
+    pub fn routing(&self, table: TableId) -> Vec<RoutingStatus> {
+        super::status::routing_of(&self.meta_state(), table)
+    }
+
+    /// Where this node takes rows of a series and time to be; `None` for a table that it does not know.
+    pub fn place_of(&self, table: TableId, series: &SeriesKey, time: i64) -> Option<RowPlace> {
+        super::status::place_of(&self.meta_state(), table, series, time)
     }
 
     /// Routes and writes a batch; returns once every shard has committed and applied its part.

@@ -7,6 +7,7 @@
 //! | segments to merge | compaction, one at a time per shard |
 //! | a table's retention has moved on | `Expire` in every shard that holds the table |
 //! | a table was dropped and a shard was not told | told again |
+//! | a change of a table's routing was left half done | ended |
 //! | manifests name replaced segments and nothing is written | a flush, so that the files can go |
 
 use std::collections::BTreeMap;
@@ -30,6 +31,8 @@ const TICK: Duration = Duration::from_millis(250);
 const RETENTION_EVERY: Duration = Duration::from_secs(30);
 /// Commands of the metadata group after which it writes a manifest.
 const META_COMMANDS_MAX: u64 = 1_000;
+/// How long a change of routing that somebody left half done may take to end; shards have to be tended meanwhile.
+const REROUTING_DEADLINE: Duration = Duration::from_secs(2);
 /// How long replaced segments may stay before a flush is made for their sake.
 const REPLACED_AFTER: Duration = Duration::from_secs(5);
 /// How long a flush or compaction that somebody waits for may take.
@@ -83,6 +86,7 @@ impl Rounds {
         if self.retention_at.is_none_or(|at| now.saturating_sub(at) >= RETENTION_EVERY) {
             self.retention_at = Some(now);
             store.tell_dropped(inner.options.write_deadline).await;
+            super::rerouting::finish_all(store, REROUTING_DEADLINE).await;
             if let Err(e) = expire(store).await {
                 tracing::warn!("retention is tried again: {e}");
             }

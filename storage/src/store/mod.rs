@@ -11,6 +11,7 @@ mod options;
 mod placement;
 mod read;
 mod receipt;
+mod rerouting;
 mod scrub;
 mod starting;
 mod status;
@@ -24,4 +25,7 @@ pub use receipt::{
     Delete, KeyedReceipt, ReadLevel, SeriesSelection, ShardId, ShardReceipt, WriteLevel,
     WriteOptions, WriteReceipt,
 };
-pub use status::{ClusterStatus, NodeStatus, SegmentStatus, ShardStatus, StoreStatus, TableStatus};
+pub use status::{
+    ClusterStatus, NodeStatus, RoutingStatus, RowPlace, SegmentStatus, ShardStatus, StoreStatus,
+    TableStatus,
+};

@@ -104,6 +104,7 @@ pub(super) async fn open(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<S
         budget: limits.budget,
         rows_accepted: AtomicU64::new(0),
         failure,
+        rerouting: tokio::sync::Mutex::default(),
         maintain: limits.full,
         cancel,
         tasks,

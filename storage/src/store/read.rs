@@ -11,6 +11,7 @@ use super::core::Inner;
 use super::{ReadLevel, ShardId, Store};
 use crate::Error;
 use crate::catalog::Table;
+use crate::cluster::MetaState;
 use crate::scan::{ShardRows, TableView, TimeRange};
 use crate::shard::{Live, Shard};
 
@@ -30,12 +31,7 @@ pub(super) async fn view(
     time: TimeRange,
     level: &ReadLevel,
 ) -> Result<TableView, Error> {
-    let inner = &store.inner;
-    let deadline = inner.options.write_deadline;
-    if *level == ReadLevel::Linearizable {
-        inner.meta_group.read_index(deadline).await.map_err(Inner::meta_error)?;
-    }
-    let meta = store.meta_state();
+    let meta = fresh_meta(store, &[table], level).await?;
     let record = meta.catalog.tables.get(&table).ok_or(Error::NoTable(table))?;
     let shards = meta.routing.shards_of(table, time);
     let rows = shards.into_iter().map(|id| rows_of(store, id, record, time, level));
@@ -51,11 +47,7 @@ pub(super) async fn views(
     level: &ReadLevel,
 ) -> Result<Vec<TableView>, Error> {
     let inner = &store.inner;
-    if *level == ReadLevel::Linearizable {
-        let deadline = inner.options.write_deadline;
-        inner.meta_group.read_index(deadline).await.map_err(Inner::meta_error)?;
-    }
-    let meta = store.meta_state();
+    let meta = fresh_meta(store, tables, level).await?;
     // One that was dropped meanwhile is none of those that the caller would find now.
     let record = |table| meta.catalog.tables.get(table).ok_or(Error::Stale { what: "the tables" });
     let records = tables.iter().map(record).collect::<Result<Vec<_>, _>>()?;
@@ -87,6 +79,36 @@ pub(super) async fn views(
     }
     let views = records.into_iter().zip(rows);
     Ok(views.map(|(record, rows)| TableView::new(Arc::clone(record), rows)).collect())
+}
+
+/// The metadata, as fresh as the level asks for.
+async fn fresh_meta(
+    store: &Store,
+    tables: &[TableId],
+    level: &ReadLevel,
+) -> Result<MetaState, Error> {
+    let inner = &store.inner;
+    let deadline = inner.options.write_deadline;
+    let is_known = match level {
+        ReadLevel::Linearizable => false,
+        // A shard that is fenced to a change that this node has yet to hear of may hold the session's rows by it.
+        ReadLevel::Session(receipts) => {
+            let meta = store.meta_state();
+            receipts.iter().all(|receipt| {
+                inner.shard(receipt.shard).is_ok_and(|shard| {
+                    let state = &shard.machine().live().state;
+                    let fence = |table| state.fences.get(table).copied();
+                    state.applied.is_some_and(|at| at.index >= receipt.index)
+                        && tables.iter().all(|table| fence(table) <= meta.routing.epoch(*table))
+                })
+            })
+        }
+        ReadLevel::Local => true,
+    };
+    if !is_known {
+        inner.meta_group.read_index(deadline).await.map_err(Inner::meta_error)?;
+    }
+    Ok(store.meta_state())
 }
 
 /// A view of one shard after a read index, for finding what a delete is about.

@@ -16,6 +16,8 @@ pub struct KeyedReceipt {
     pub chunk: u32,
     /// Where it stands, and what it did. The shard that owns the key may have an entry without rows.
     pub receipt: ShardReceipt,
+    /// Epoch of the routing record that brought the rows there; 0 for a table's first one.
+    pub epoch: u64,
 }
 
 /// A shard; Raft group `shard + 1` of the node.
@@ -66,7 +68,8 @@ pub struct ShardReceipt {
     pub duplicate: bool,
 }
 
-/// What a write did. Atomic per shard, not across shards.
+/// What a write did. Atomic per shard, not across shards, nor across a change of the table's routing: rows on both sides of
+/// it may be two parts of one shard.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WriteReceipt {
     /// Per shard, ascending.

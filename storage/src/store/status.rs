@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::ShardId;
-use crate::LogPosition;
-use crate::cluster::{Member, NodeReport};
+use crate::cluster::{Member, MetaState, NodeReport};
+use crate::{LogPosition, SeriesKey, TableId};
 
 /// The nodes of the cluster.
 #[derive(Clone, Debug)]
@@ -35,6 +35,58 @@ pub struct SegmentStatus {
     pub level: u32,
     /// What the manifest keeps.
     pub meta: Arc<quorate_segment::SegmentMeta>,
+}
+
+/// How rows of a table are placed from a time on, for `system.routing`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoutingStatus {
+    /// Start of the first slice, ns; `None` for all of time before the next one.
+    pub first_slice: Option<i64>,
+    /// Width of a slice, ns.
+    pub time_slice_ns: i64,
+    /// Over how many tokens the series of a slice spread.
+    pub spread: u32,
+    /// Whether it is in force; else a change has begun, and is in force from this slice or a later one on once it has ended.
+    pub in_force: bool,
+}
+
+/// Where rows of one series and time are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RowPlace {
+    /// The shard.
+    pub shard: ShardId,
+    /// Epoch of the routing record that says so; 0 for a table's first one.
+    pub epoch: u64,
+}
+
+/// [`super::Store::routing`].
+pub(super) fn routing_of(meta: &MetaState, table: TableId) -> Vec<RoutingStatus> {
+    let records = meta.routing.tables.get(&table).into_iter().flatten();
+    let records = records.map(|record| RoutingStatus {
+        first_slice: Some(record.first_slice).filter(|first| *first > i64::MIN),
+        time_slice_ns: record.slice_ns,
+        spread: record.spread,
+        in_force: true,
+    });
+    let pending = meta.routing.pending.get(&table).map(|pending| RoutingStatus {
+        first_slice: Some(pending.first_slice),
+        time_slice_ns: pending.slice_ns,
+        spread: pending.spread,
+        in_force: false,
+    });
+    records.chain(pending).collect()
+}
+
+/// [`super::Store::place_of`].
+pub(super) fn place_of(
+    meta: &MetaState,
+    table: TableId,
+    series: &SeriesKey,
+    time: i64,
+) -> Option<RowPlace> {
+    let slice = meta.routing.slices(table)?.of(time);
+    let shard = meta.routing.shard(table, series.hash64(), slice.start)?;
+    Some(RowPlace { shard, epoch: meta.routing.later_record(table, slice.start).unwrap_or(0) })
 }
 
 /// One table, for `system.tables`.
