@@ -2,17 +2,28 @@
 
 use std::collections::BTreeMap;
 
+use quorate_storage::ShardId;
+
 use super::*;
 use crate::history::Attempt;
 
+fn place(shard: u32, epoch: u64) -> RowPlace {
+    RowPlace { shard: ShardId(shard), epoch }
+}
+
 /// One shard for all.
-fn one_shard(_: i64) -> u32 {
-    0
+fn one_shard(_: &Key) -> RowPlace {
+    place(0, 0)
 }
 
 /// Even times are shard 0's, odd ones shard 1's.
-fn two_shards(time: i64) -> u32 {
-    u32::from(time % 2 != 0)
+fn two_shards((_, time): &Key) -> RowPlace {
+    place(u32::from(time % 2 != 0), 0)
+}
+
+/// From time 10 on, what was placed anew stays in shard 0.
+fn placed_anew((_, time): &Key) -> RowPlace {
+    place(0, if *time < 10 { 0 } else { 9 })
 }
 
 fn key(host: &str, time: i64) -> Key {
@@ -75,8 +86,8 @@ impl Story {
         self.check_by(want, &one_shard);
     }
 
-    fn check_by(&self, want: &[&str], shard_of: &dyn Fn(i64) -> u32) {
-        let found = check(&self.history, &self.end, shard_of);
+    fn check_by(&self, want: &[&str], place_of: &dyn Fn(&Key) -> RowPlace) {
+        let found = check(&self.history, &self.end, place_of);
         let rules: BTreeSet<&str> = found.iter().filter_map(|f| f.get(..2)).collect();
         assert_eq!(rules, want.iter().copied().collect(), "{found:#?}");
     }
@@ -188,7 +199,7 @@ fn a_key_whose_status_says_no_is_not_there() {
     let mut story = Story::default();
     let id = story.op(Work::Write(vec![key("a", 1)]), Some("k"), Outcome::Unknown);
     story.hold(&[]);
-    story.end.keyed.insert(id, BTreeMap::from([(0, 5)]));
+    story.end.keyed.insert(id, BTreeMap::from([(place(0, 0), 5)]));
     story.check(&["C1"]);
     story.hold(&[("a", 1, id)]);
     story.check(&[]);
@@ -264,4 +275,25 @@ fn an_attempt_without_an_answer_is_neither_there_nor_refused() {
     story.check(&[]);
     story.hold(&[("a", 1, id)]);
     story.check(&[]);
+}
+
+#[test]
+fn a_write_across_a_change_of_routing_may_be_two_entries_of_one_shard() {
+    let mut story = Story::default();
+    let keys = [key("a", 1), key("a", 11)];
+    let parts = vec![part(0, 5, 1), part(0, 9, 1)];
+    let id = story.op(Work::Write(keys.to_vec()), Some("k"), Outcome::Acked(parts));
+    story.hold(&[("a", 1, id), ("a", 11, id)]);
+    story.check_by(&[], &placed_anew);
+    story.check_by(&["C5"], &one_shard);
+    story.hold(&[("a", 1, id)]);
+    story.check_by(&["C1"], &placed_anew);
+
+    let mut story = Story::default();
+    let id = story.op(Work::Write(keys.to_vec()), Some("k"), Outcome::Unknown);
+    story.end.keyed.insert(id, BTreeMap::from([(place(0, 0), 5)]));
+    story.hold(&[("a", 1, id)]);
+    story.check_by(&[], &placed_anew);
+    story.hold(&[]);
+    story.check_by(&["C1"], &placed_anew);
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use quorate_storage::catalog::OptionsChange;
 use quorate_storage::scan::TimeRange;
 use quorate_storage::{
     Delete, Error, ErrorKind, ReadLevel, SeriesSelection, ShardReceipt, Store, WriteLevel,
@@ -24,6 +25,10 @@ use crate::trace::Trace;
 const ATTEMPTS_MAX: usize = 12;
 /// How long a flush or compaction is waited for.
 const JOB_PATIENCE: Duration = Duration::from_secs(8);
+/// How long a change of routing is waited for: what is not done then is left in the middle.
+const ALTER_PATIENCE_MS: u64 = 1_500;
+/// How often the days of new points go on, where they do.
+const DAY_GOES_ON_MS: u128 = 400;
 /// No call takes longer, whatever happens.
 const CALL_MAX: Duration = Duration::from_mins(1);
 
@@ -39,6 +44,9 @@ pub(crate) struct Mix {
     pub(crate) session_reads: u64,
     pub(crate) flushes: u64,
     pub(crate) compactions: u64,
+    /// Changes of the table's routing. Where there are some, the days of the points go on with time: only slices behind
+    /// the last row are routed anew.
+    pub(crate) alters: u64,
 }
 
 impl Mix {
@@ -53,6 +61,7 @@ impl Mix {
             session_reads: 60,
             flushes: random.pick(&[0, 10, 40]),
             compactions: random.pick(&[0, 10, 30]),
+            alters: random.pick(&[0, 5, 15]),
         }
     }
 }
@@ -99,6 +108,9 @@ struct Client {
     /// Keyed operations that may be repeated although they were acknowledged.
     repeats: Vec<OpId>,
     latest: Latest,
+    /// The earliest day that points are in now.
+    first_day: i64,
+    is_routed_anew: bool,
 }
 
 /// All clients.
@@ -119,6 +131,8 @@ impl Workload {
             again: None,
             repeats: Vec::new(),
             latest: Latest::default(),
+            first_day: 0,
+            is_routed_anew: mix.alters > 0,
         };
         Self { shared, mix, clients: (0..mix.clients).map(client).collect() }
     }
@@ -131,6 +145,12 @@ impl Workload {
                 client.begin(cluster, &self.shared, &self.mix, ending);
             }
         }
+    }
+
+    /// The last day that has points, where days go on.
+    pub(crate) fn newest_day(&self) -> Option<i64> {
+        let newest = self.clients.iter().map(|client| client.first_day + DAYS - 1).max();
+        newest.filter(|_| self.mix.alters > 0)
     }
 
     /// Whether no client waits for anything.
@@ -170,6 +190,10 @@ impl Client {
 
     fn begin(&mut self, cluster: &Cluster, shared: &Shared, mix: &Mix, ending: bool) {
         self.next_at = cluster.now + Duration::from_micros(self.random.below(mix.pause_us));
+        if mix.alters > 0 {
+            let days = cluster.now.as_millis() / DAY_GOES_ON_MS;
+            self.first_day = i64::try_from(days).expect("a short simulation");
+        }
         let open = cluster.open();
         if open.is_empty() {
             return;
@@ -229,7 +253,18 @@ impl Client {
             let id = self.new_delete(shared);
             return Some((None, self.write(store, shared, id)));
         }
-        let call: Call = if takes(mix.flushes) {
+        let call: Call = if takes(mix.alters) {
+            let patience = Duration::from_millis(1 + self.random.below(ALTER_PATIENCE_MS));
+            let change = OptionsChange {
+                time_slice_ns: self
+                    .random
+                    .permille(600)
+                    .then(|| self.random.pick(&[DAY / 4, DAY / 2, DAY, 2 * DAY, 5 * DAY / 3])),
+                spread: self.random.permille(700).then(|| self.random.pick(&[1, 2, 4, 7])),
+                retention_ns: None,
+            };
+            Box::pin(alter(store, shared.trace.clone(), node, change, patience))
+        } else if takes(mix.flushes) {
             Box::pin(job(shared.trace.clone(), node, "flush", async move { store.flush().await }))
         } else if takes(mix.compactions) {
             Box::pin(job(
@@ -247,7 +282,8 @@ impl Client {
     }
 
     fn day(&mut self) -> i64 {
-        i64::try_from(self.random.below(DAYS.unsigned_abs())).expect("a few days") * DAY
+        let day = i64::try_from(self.random.below(DAYS.unsigned_abs())).expect("a few days");
+        (self.first_day + day) * DAY
     }
 
     fn time(&mut self, day: i64, times: u64) -> i64 {
@@ -311,6 +347,7 @@ impl Client {
             shared: shared.clone(),
             id,
             attempt,
+            is_routed_anew: self.is_routed_anew,
             work: op.work.clone(),
             options,
             latest: Arc::clone(&self.latest),
@@ -327,6 +364,8 @@ struct Attempted {
     shared: Shared,
     id: OpId,
     attempt: usize,
+    /// Whether points of one day may be in several shards.
+    is_routed_anew: bool,
     work: Work,
     options: WriteOptions,
     latest: Latest,
@@ -378,14 +417,15 @@ impl Attempted {
 
     /// An error of one shard says whether that shard did something; of several, the others may have.
     fn outcome_of(&self, error: &Error) -> Outcome {
-        let one_day = match &self.work {
+        let one_shard = match &self.work {
+            Work::Write(keys) if self.is_routed_anew => keys.len() == 1,
             Work::Write(keys) => {
                 keys.iter().all(|k| k.1.div_euclid(DAY) == keys[0].1.div_euclid(DAY))
             }
-            Work::Delete { .. } => true,
+            Work::Delete { .. } => !self.is_routed_anew,
         };
         match error.kind() {
-            ErrorKind::NotLeader | ErrorKind::Unavailable | ErrorKind::Conflict if one_day => {
+            ErrorKind::NotLeader | ErrorKind::Unavailable | ErrorKind::Conflict if one_shard => {
                 Outcome::Failed
             }
             ErrorKind::Invalid | ErrorKind::NotFound => {
@@ -395,6 +435,13 @@ impl Attempted {
             _ => Outcome::Unknown,
         }
     }
+}
+
+async fn alter(store: Store, trace: Trace, node: usize, change: OptionsChange, patience: Duration) {
+    let Some(table) = table::find(&store) else { return };
+    let ended = tokio::time::timeout(patience, store.change_options(table.id, &change)).await;
+    let ended = ended.map(|result| result.map_err(|e| with_causes(&e)));
+    trace.note(format_args!("{change:?} at {node}: {ended:?}, {:?}", store.routing(table.id)));
 }
 
 async fn job(

@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use quorate_consensus::{GroupStatus, LogPosition, Role};
 use quorate_storage::scan::TimeRange;
-use quorate_storage::{ReadLevel, ScrubStatus, SegmentStatus, Store, WriteOptions, with_causes};
+use quorate_storage::{
+    KeyedReceipt, ReadLevel, RowPlace, ScrubStatus, SegmentStatus, SeriesKey, Store, WriteOptions,
+    with_causes,
+};
 
 use crate::checker::{Final, check};
 use crate::cluster::Cluster;
@@ -172,7 +175,7 @@ impl World {
             return;
         }
         for node in self.sound() {
-            for day in 0..DAYS {
+            for day in (0..DAYS).chain(self.workload.newest_day()) {
                 let begun = self.cluster.now;
                 while !self.write_once(node, day * DAY) {
                     if self.cluster.now > begun + LIVE_MAX {
@@ -295,10 +298,15 @@ impl World {
         let Some(table) = self.cluster.nodes.iter().find_map(|n| table::find(&n.store()?)) else {
             return self.found("C1 the table is gone".to_owned());
         };
-        let shards = self.cluster.settings.shards;
+        let Some(store) = self.cluster.nodes[self.sound()[0]].store() else {
+            return self.found("C1 a sound node has no store".to_owned());
+        };
         let history = Arc::clone(&self.workload.shared.history);
-        let shard_of = |time| table::shard_of(&table, shards, time);
-        for what in check(&history.lock(), &end, &shard_of) {
+        let place_of = |key: &Key| {
+            let series = SeriesKey::encode([Some(key.0.as_str())]);
+            store.place_of(table.id, &series, key.1).expect("the node knows the table")
+        };
+        for what in check(&history.lock(), &end, &place_of) {
             self.found(what);
         }
     }
@@ -315,7 +323,7 @@ impl World {
     }
 
     /// What became of keyed operations whose outcome no client knows.
-    fn keyed(&mut self) -> Result<BTreeMap<OpId, BTreeMap<u32, u64>>, String> {
+    fn keyed(&mut self) -> Result<BTreeMap<OpId, BTreeMap<RowPlace, u64>>, String> {
         let unknown: Vec<(OpId, String)> = {
             let history = self.workload.shared.history.lock();
             let ops = history.ops.iter().filter(|(_, op)| op.acked().is_none() && !op.failed());
@@ -331,8 +339,10 @@ impl World {
                 Some(Err(e)) => return Err(format!("C5 a key's status: {}", with_causes(&e))),
                 None => return Err("C5 a key's status is not told".to_owned()),
             };
-            let parts = receipts.iter().map(|r| &r.receipt).filter(|part| part.accepted > 0);
-            known.insert(id, parts.map(|part| (part.shard.0, part.index)).collect());
+            let parts = receipts.iter().filter(|part| part.receipt.accepted > 0);
+            let place =
+                |part: &KeyedReceipt| RowPlace { shard: part.receipt.shard, epoch: part.epoch };
+            known.insert(id, parts.map(|part| (place(part), part.receipt.index)).collect());
         }
         Ok(known)
     }
