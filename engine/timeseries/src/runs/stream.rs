@@ -25,6 +25,8 @@ use super::keys::RunKeys;
 
 /// Groups after which states of sorted rows are given away: no row of most of them will follow.
 const SORTED_GROUPS_MAX: usize = 1 << 16;
+/// Bytes after which they are, too: some functions hold every point of a group.
+const SORTED_BYTES_MAX: usize = 8 << 20;
 
 type Expr = Arc<dyn PhysicalExpr>;
 
@@ -147,10 +149,12 @@ impl RunStream {
 
     /// Sees to it that what is held is paid for, or gives it away.
     fn make_room(&mut self) -> Result<()> {
-        if self.sorted && self.groups.len() >= SORTED_GROUPS_MAX {
+        let bytes = self.bytes();
+        let is_much = self.groups.len() >= SORTED_GROUPS_MAX || bytes >= SORTED_BYTES_MAX;
+        if self.sorted && is_much {
             return self.give_away();
         }
-        match self.reservation.try_resize(self.bytes()) {
+        match self.reservation.try_resize(bytes) {
             Ok(()) => Ok(()),
             Err(DataFusionError::ResourcesExhausted(_)) if !self.groups.is_empty() => {
                 self.give_away()
