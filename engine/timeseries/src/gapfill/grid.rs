@@ -1,7 +1,8 @@
 //! [`Grid`]: the buckets of all time, numbered from the origin.
 //!
-//! Bucket `k` begins at `origin + k * width`; on the wall clock of a time zone, where [`NumberedBuckets`] says. All is counted in the unit of the time column, so that results are exact, and in
-//! 128 bits where 64 could overflow: times may lie anywhere in the range of their type.
+//! Bucket `k` begins at `origin + k * width`; on the wall clock of a time zone, where [`NumberedBuckets`] says. All is
+//! counted in the unit of the time column, so that results are exact, and in 128 bits where 64 could overflow: times may
+//! lie anywhere in the range of their type.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
