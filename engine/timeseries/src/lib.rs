@@ -17,6 +17,7 @@ mod gapfill;
 mod gaps;
 mod planner;
 mod runs;
+mod stand_in;
 mod statistics;
 mod within;
 

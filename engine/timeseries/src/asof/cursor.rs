@@ -118,12 +118,23 @@ impl Cursor {
                 Ordering::Less => self.next_run(),
                 Ordering::Greater => return Ok(Search::Done),
                 Ordering::Equal if run.null || self.row == run.end => self.next_run(),
+                Ordering::Equal if self.comparison.looks_back() && batch.nulls.is_none() => {
+                    let rows = &batch.times[self.row..run.end];
+                    let holds = |at: &&i64| self.comparison.holds(time, **at);
+                    let passed = &rows[..rows.iter().take_while(holds).count()];
+                    let Some(last) = passed.last() else { return Ok(Search::Done) };
+                    let tied = passed.iter().rev().take_while(|at| *at == last).count();
+                    self.row += passed.len();
+                    for row in self.row - tied..self.row {
+                        let place = (row, self.run, *last);
+                        hold(&mut self.held, &mut self.ties, batch, place);
+                    }
+                }
                 Ordering::Equal => match batch.time(self.row) {
                     None => self.row += 1,
                     Some(at) if self.takes(time, at) => {
-                        let batch = Arc::clone(batch);
-                        let partner = Partner { batch, row: self.row, run: self.run, time: at };
-                        self.hold(partner);
+                        let place = (self.row, self.run, at);
+                        hold(&mut self.held, &mut self.ties, batch, place);
                         self.row += 1;
                     }
                     Some(at) if self.passes(time, at) => self.row += 1,
@@ -150,16 +161,6 @@ impl Cursor {
         !self.comparison.looks_back() && !self.comparison.holds(time, at)
     }
 
-    fn hold(&mut self, partner: Partner) {
-        let better = match &self.held {
-            Some(held) if held.time == partner.time => self.ties.is_greater(&partner, held),
-            _ => true,
-        };
-        if better {
-            self.held = Some(partner);
-        }
-    }
-
     fn next_run(&mut self) {
         self.run += 1;
         if let Some(run) = self.batch.as_ref().and_then(|batch| batch.runs.get(self.run)) {
@@ -176,6 +177,22 @@ impl Cursor {
     }
 }
 
+/// Holds a row of a batch, with its run and time, unless the one that is held has the same time and is greater.
+fn hold(
+    held: &mut Option<Partner>,
+    ties: &mut Ties,
+    batch: &Arc<Sorted>,
+    (row, run, time): (usize, usize, i64),
+) {
+    match held {
+        Some(held) if held.time == time && !ties.is_greater((batch, row), held) => {}
+        Some(held) if Arc::ptr_eq(&held.batch, batch) => {
+            (held.row, held.run, held.time) = (row, run, time);
+        }
+        _ => *held = Some(Partner { batch: Arc::clone(batch), row, run, time }),
+    }
+}
+
 /// Which of several right rows with equal keys and times is the partner: the greatest by its columns, from left to right
 /// and nulls least, so that the answer does not depend on how rows came.
 #[derive(Default)]
@@ -186,17 +203,17 @@ struct Ties {
 }
 
 impl Ties {
-    fn is_greater(&mut self, one: &Partner, other: &Partner) -> bool {
-        let of = (one.batch.id, other.batch.id);
+    fn is_greater(&mut self, (batch, row): (&Sorted, usize), other: &Partner) -> bool {
+        let of = (batch.id, other.batch.id);
         if self.of != Some(of) {
-            let columns = one.batch.batch.columns().iter().zip(other.batch.batch.columns());
+            let columns = batch.batch.columns().iter().zip(other.batch.batch.columns());
             // Columns of types without an order do not decide.
             self.columns = columns
                 .filter_map(|(one, other)| make_comparator(one, other, SortOptions::default()).ok())
                 .collect();
             self.of = Some(of);
         }
-        let order = self.columns.iter().map(|compare| compare(one.row, other.row));
+        let order = self.columns.iter().map(|compare| compare(row, other.row));
         order.fold(Ordering::Equal, Ordering::then) == Ordering::Greater
     }
 }

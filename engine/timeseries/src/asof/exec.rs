@@ -25,17 +25,14 @@ use datafusion::physical_expr::{
     Distribution, EquivalenceProperties, LexOrdering, OrderingRequirements, Partitioning,
     PhysicalExpr, PhysicalSortExpr,
 };
-use datafusion::physical_plan::coop::make_cooperative;
 use datafusion::physical_plan::execution_plan::{EmissionType, ExecutionPlanProperties};
 use datafusion::physical_plan::joins::utils::build_join_schema;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, InputDistributionRequirements, PlanProperties,
     ReplaceChildrenOptions, apply_expression_roots,
 };
-use futures::stream;
 
 use super::comparison::{Comparison, Kind};
 use super::cursor::Cursor;
@@ -44,6 +41,7 @@ use super::merge::Merge;
 use super::sorted::Sorter;
 use super::stream::AsOfStream;
 use super::tolerance::Tolerance;
+use crate::stand_in::stream_of;
 
 type Expr = Arc<dyn PhysicalExpr>;
 
@@ -375,12 +373,7 @@ impl ExecutionPlan for AsOfJoinExec {
             reservation: MemoryConsumer::new(name).register(context.memory_pool()),
             metrics,
         };
-        let batches = stream::try_unfold(merge, |mut merge| async move {
-            let next = merge.next().await;
-            next.map(|batch| batch.map(|batch| (batch, merge)))
-        });
-        let stream = RecordBatchStreamAdapter::new(Arc::clone(&self.schema), batches);
-        Ok(make_cooperative(Box::pin(stream)))
+        Ok(stream_of(Arc::clone(&self.schema), merge))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {

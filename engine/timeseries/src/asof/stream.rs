@@ -9,6 +9,7 @@ use super::cursor::{Cursor, Search};
 use super::gather::Gather;
 use super::merge::Merge;
 use super::sorted::Sorted;
+use crate::stand_in::Batches;
 
 /// A merge under way.
 pub(super) struct AsOfStream {
@@ -31,9 +32,8 @@ struct Place {
     begun: bool,
 }
 
-impl AsOfStream {
-    /// The next batch of the answer.
-    pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
+impl Batches for AsOfStream {
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
         while let Some(left) = self.left.next().await? {
             self.reserve(&left)?;
             let mut place = Place::default();
@@ -55,7 +55,9 @@ impl AsOfStream {
         self.reservation.free();
         Ok(None)
     }
+}
 
+impl AsOfStream {
     /// Goes on until the left batch is done, or until a right batch is wanted.
     fn work(&mut self, left: &Sorted, place: &mut Place) -> Result<bool> {
         let _timer = self.metrics.elapsed_compute().timer();

@@ -1,6 +1,8 @@
 //! [`Fold`]: the states of one aggregate, by group.
 
+use std::cell::OnceCell;
 use std::ops::Range;
+use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use datafusion::arrow::compute::filter;
@@ -8,12 +10,13 @@ use datafusion::common::ScalarValue;
 use datafusion::error::Result;
 use datafusion::logical_expr::{Accumulator, EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
-use std::sync::Arc;
+
+use super::reduce::Reduce;
 
 /// States of one aggregate.
 pub(super) enum Fold {
-    /// One accumulator for all groups.
-    Groups(Box<dyn GroupsAccumulator>),
+    /// One accumulator for all groups, and how runs are reduced before they come to it.
+    Groups(Box<dyn GroupsAccumulator>, Option<Reduce>),
     /// One for each group: runs come to it as slices, without a copy.
     Each(Each),
 }
@@ -29,16 +32,31 @@ pub(super) struct Each {
 pub(super) struct Grouped<'a> {
     /// Rows and group of each run.
     pub(super) runs: &'a [(Range<usize>, usize)],
-    /// Group of each row.
-    pub(super) rows: &'a [usize],
+    /// Group of each row, made when one asks for it.
+    pub(super) rows: OnceCell<Vec<usize>>,
     /// Number of groups.
     pub(super) groups: usize,
+}
+
+impl Grouped<'_> {
+    /// Group of each row.
+    fn rows(&self) -> &[usize] {
+        self.rows.get_or_init(|| {
+            let rows = self.runs.last().map_or(0, |(rows, _)| rows.end);
+            let mut groups = Vec::with_capacity(rows);
+            for (rows, group) in self.runs {
+                groups.extend(std::iter::repeat_n(*group, rows.len()));
+            }
+            groups
+        })
+    }
 }
 
 impl Fold {
     pub(super) fn new(aggregate: &Arc<AggregateFunctionExpr>) -> Result<Self> {
         if aggregate.groups_accumulator_supported() {
-            return Ok(Self::Groups(aggregate.create_groups_accumulator()?));
+            let reduce = Reduce::of(aggregate);
+            return Ok(Self::Groups(aggregate.create_groups_accumulator()?, reduce));
         }
         let aggregate = Arc::clone(aggregate);
         Ok(Self::Each(Each { aggregate, states: Vec::new(), bytes: 0 }))
@@ -53,7 +71,17 @@ impl Fold {
     ) -> Result<()> {
         let kept = kept.map(AsArray::as_boolean);
         match self {
-            Self::Groups(all) => all.update_batch(values, grouped.rows, kept, grouped.groups),
+            Self::Groups(all, reduce) => {
+                let reduced = reduce.filter(|_| kept.is_none());
+                match reduced.and_then(|reduce| reduce.states(values, grouped.runs)) {
+                    Some(states) => {
+                        let groups: Vec<usize> =
+                            grouped.runs.iter().map(|(_, group)| *group).collect();
+                        all.merge_batch(&states, &groups, grouped.groups)
+                    }
+                    None => all.update_batch(values, grouped.rows(), kept, grouped.groups),
+                }
+            }
             Self::Each(each) => each.update(values, kept, grouped),
         }
     }
@@ -61,7 +89,7 @@ impl Fold {
     /// Takes the states out, a row for each group.
     pub(super) fn take(&mut self) -> Result<Vec<ArrayRef>> {
         match self {
-            Self::Groups(all) => all.state(EmitTo::All),
+            Self::Groups(all, _) => all.state(EmitTo::All),
             Self::Each(each) => each.take(),
         }
     }
@@ -69,7 +97,7 @@ impl Fold {
     /// Bytes that it holds.
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Self::Groups(all) => all.size(),
+            Self::Groups(all, _) => all.size(),
             Self::Each(each) => {
                 each.bytes + each.states.capacity() * size_of::<Box<dyn Accumulator>>()
             }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! AggregateExec(Partial) over sorted rows → RunAggregateExec, which gives the same states
-//!     keys.rs: where runs begin; stream.rs: their groups; fold.rs: accumulators
+//!     keys.rs: where runs begin; stream.rs: their groups; reduce.rs, fold.rs: states
 //! ```
 //!
 //! How rows are sorted decides how fast it is, never what it answers: wherever a key may change a run ends, and runs with
@@ -13,6 +13,7 @@ mod changes;
 mod exec;
 mod fold;
 mod keys;
+mod reduce;
 mod rule;
 mod stream;
 

@@ -13,7 +13,7 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
-use super::exec::RunAggregateExec;
+use super::exec::{ByRuns, RunAggregateExec};
 use super::keys::RunKeys;
 
 /// A rule that groups by runs, to stand behind all others. `steady` names the columns of a leaf that stay the same for a
@@ -85,7 +85,9 @@ impl PhysicalOptimizerRule for RunsRule {
         plan.transform_up(|node| {
             let keys = node.downcast_ref::<AggregateExec>().and_then(|node| self.keys_of(node));
             Ok(match keys {
-                Some(keys) => Transformed::yes(Arc::new(RunAggregateExec::new(node, keys)) as _),
+                Some(keys) => {
+                    Transformed::yes(Arc::new(RunAggregateExec::new(node, ByRuns(keys))) as _)
+                }
                 None => Transformed::no(node),
             })
         })

@@ -1,5 +1,6 @@
 //! [`RunStream`]: one partition of [`super::exec::RunAggregateExec`].
 
+use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::logical_expr::EmitTo;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::InputOrderMode;
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 use datafusion::physical_plan::aggregates::{
@@ -22,6 +24,7 @@ use futures::StreamExt;
 
 use super::fold::{Fold, Grouped};
 use super::keys::RunKeys;
+use crate::stand_in::{Batches, Means};
 
 /// Groups after which states of sorted rows are given away: no row of most of them will follow.
 const SORTED_GROUPS_MAX: usize = 1 << 16;
@@ -46,58 +49,13 @@ pub(super) struct RunStream {
     ready: VecDeque<RecordBatch>,
     reservation: MemoryReservation,
     metrics: BaselineMetrics,
-    /// Scratch: groups of the runs, and of the rows, of a batch.
+    /// Scratch: groups of the runs of a batch.
     of_runs: Vec<usize>,
-    of_rows: Vec<usize>,
 }
 
-impl RunStream {
-    /// Over rows for an aggregate.
-    pub(super) fn new(
-        aggregate: &AggregateExec,
-        keys: RunKeys,
-        input: SendableRecordBatchStream,
-        reservation: MemoryReservation,
-        metrics: BaselineMetrics,
-    ) -> Result<Self> {
-        let group = aggregate.group_expr();
-        let schema = group.group_schema(&aggregate.input().schema())?;
-        let aggregates = aggregate.aggr_expr();
-        Ok(Self {
-            schema: datafusion::physical_plan::ExecutionPlan::schema(aggregate),
-            keys,
-            input,
-            ended: false,
-            groups: new_group_values(schema, &GroupOrdering::None)?,
-            folds: aggregates.iter().map(Fold::new).collect::<Result<_>>()?,
-            arguments: aggregate_expressions(
-                aggregates,
-                &AggregateMode::Partial,
-                group.num_group_exprs(),
-            )?,
-            filters: aggregate.filter_expr().to_vec(),
-            sorted: false,
-            batch_rows: usize::MAX,
-            ready: VecDeque::new(),
-            reservation,
-            metrics,
-            of_runs: Vec::new(),
-            of_rows: Vec::new(),
-        })
-    }
-
-    /// Says whether groups come in an order.
-    pub(super) fn sorted(self, sorted: bool) -> Self {
-        Self { sorted, ..self }
-    }
-
-    /// Says how many rows a batch of states has at most.
-    pub(super) fn with_batch_rows(self, rows: usize) -> Self {
-        Self { batch_rows: rows.max(1), ..self }
-    }
-
-    /// The next states; none at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
+impl Batches for RunStream {
+    /// The next states.
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             if let Some(batch) = self.ready.pop_front() {
                 self.metrics.record_output(batch.num_rows());
@@ -124,6 +82,36 @@ impl RunStream {
             }
         }
     }
+}
+
+impl RunStream {
+    /// Over rows for an aggregate.
+    pub(super) fn new(aggregate: &AggregateExec, keys: RunKeys, means: Means) -> Result<Self> {
+        let Means { input, reservation, context, metrics } = means;
+        let group = aggregate.group_expr();
+        let schema = group.group_schema(&aggregate.input().schema())?;
+        let aggregates = aggregate.aggr_expr();
+        Ok(Self {
+            schema: datafusion::physical_plan::ExecutionPlan::schema(aggregate),
+            keys,
+            input,
+            ended: false,
+            groups: new_group_values(schema, &GroupOrdering::None)?,
+            folds: aggregates.iter().map(Fold::new).collect::<Result<_>>()?,
+            arguments: aggregate_expressions(
+                aggregates,
+                &AggregateMode::Partial,
+                group.num_group_exprs(),
+            )?,
+            filters: aggregate.filter_expr().to_vec(),
+            sorted: *aggregate.input_order_mode() != InputOrderMode::Linear,
+            batch_rows: context.session_config().batch_size().max(1),
+            ready: VecDeque::new(),
+            reservation,
+            metrics,
+            of_runs: Vec::new(),
+        })
+    }
 
     fn take_in(&mut self, batch: &RecordBatch) -> Result<()> {
         let rows = batch.num_rows();
@@ -133,11 +121,8 @@ impl RunStream {
         let ranges = runs.starts.iter().map(|start| *start as usize).zip(ends);
         let grouped: Vec<(Range<usize>, usize)> =
             ranges.zip(&self.of_runs).map(|((start, end), group)| (start..end, *group)).collect();
-        self.of_rows.clear();
-        for (rows, group) in &grouped {
-            self.of_rows.extend(std::iter::repeat_n(*group, rows.len()));
-        }
-        let grouped = Grouped { runs: &grouped, rows: &self.of_rows, groups: self.groups.len() };
+        let groups = self.groups.len();
+        let grouped = Grouped { runs: &grouped, rows: OnceCell::new(), groups };
         let arguments = evaluate_many(&self.arguments, batch)?;
         for ((fold, arguments), filter) in self.folds.iter_mut().zip(&arguments).zip(&self.filters)
         {
@@ -165,7 +150,7 @@ impl RunStream {
 
     fn bytes(&self) -> usize {
         let folds: usize = self.folds.iter().map(Fold::bytes).sum();
-        let scratch = (self.of_runs.capacity() + self.of_rows.capacity()) * size_of::<usize>();
+        let scratch = self.of_runs.capacity() * size_of::<usize>();
         folds + self.groups.size() + scratch
     }
 
@@ -187,7 +172,7 @@ impl RunStream {
             row += rows;
         }
         // What is left is scratch; it was held a moment ago.
-        let _ = self.reservation.try_resize(self.bytes());
+        self.reservation.resize(self.bytes());
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
-use super::exec::SortWithinExec;
+use super::exec::{SortWithinExec, Within};
 
 /// A rule that sorts within groups, to stand behind all others.
 pub fn sort_within() -> Arc<dyn PhysicalOptimizerRule + Send + Sync> {
@@ -36,7 +36,7 @@ impl PhysicalOptimizerRule for WithinRule {
             if prefix.is_empty() || all {
                 return Ok(Transformed::no(node));
             }
-            Ok(Transformed::yes(Arc::new(SortWithinExec::new(node, prefix)) as _))
+            Ok(Transformed::yes(Arc::new(SortWithinExec::new(node, Within(prefix))) as _))
         })
         .data()
     }

@@ -4,16 +4,16 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::compute::{
     LexicographicalComparator, SortColumn, concat, concat_batches, lexsort_to_indices,
     take_record_batch,
 };
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{SchemaRef, TimestampNanosecondType};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::utils::memory::get_record_batch_memory_size;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_plan::ExecutionPlan;
@@ -26,6 +26,7 @@ use futures::{SinkExt, StreamExt};
 use parking_lot::Mutex;
 
 use crate::runs::mark_changes;
+use crate::stand_in::{Batches, Means};
 
 /// Bytes from which on a group is sorted by an operator that spills.
 const GROUP_BYTES_MAX: usize = 16 << 20;
@@ -54,37 +55,8 @@ pub(super) struct WithinStream {
     large: Option<SendableRecordBatchStream>,
 }
 
-impl WithinStream {
-    /// Over rows that are to be sorted by the first of `order`, and are by the second.
-    pub(super) fn new(
-        input: SendableRecordBatchStream,
-        (order, prefix): (LexOrdering, Vec<PhysicalSortExpr>),
-        partition: usize,
-        context: Arc<TaskContext>,
-        metrics: BaselineMetrics,
-    ) -> Self {
-        let name = format!("SortWithinExec[{partition}]");
-        let reservation = MemoryConsumer::new(name).register(context.memory_pool());
-        Self {
-            schema: input.schema(),
-            input,
-            within: order.iter().filter(|sort| !prefix.contains(sort)).cloned().collect(),
-            order,
-            prefix,
-            context,
-            reservation,
-            metrics,
-            ended: false,
-            rest: None,
-            group: Vec::new(),
-            last: Vec::new(),
-            ready: VecDeque::new(),
-            large: None,
-        }
-    }
-
-    /// The next rows; none at the end.
-    pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
+impl Batches for WithinStream {
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             if let Some(batch) = self.ready.pop_front() {
                 self.metrics.record_output(batch.num_rows());
@@ -113,6 +85,29 @@ impl WithinStream {
                 }
                 None => self.finish_group()?,
             }
+        }
+    }
+}
+
+impl WithinStream {
+    /// Over rows that are to be sorted by the first of `order`, and are by the second.
+    pub(super) fn new((order, prefix): (LexOrdering, Vec<PhysicalSortExpr>), means: Means) -> Self {
+        let Means { input, reservation, context, metrics } = means;
+        Self {
+            schema: input.schema(),
+            input,
+            within: order.iter().filter(|sort| !prefix.contains(sort)).cloned().collect(),
+            order,
+            prefix,
+            context,
+            reservation,
+            metrics,
+            ended: false,
+            rest: None,
+            group: Vec::new(),
+            last: Vec::new(),
+            ready: VecDeque::new(),
+            large: None,
         }
     }
 
@@ -219,10 +214,7 @@ impl WithinStream {
             for column in columns(self.prefix.iter(), piece)? {
                 mark_changes(&column.values, &mut marks)?;
             }
-            let within = columns(self.within.iter(), piece)?;
-            let order = LexicographicalComparator::try_new(&within)?;
-            let falls = |row: &usize| !marks[*row] && order.compare(row - 1, *row).is_gt();
-            if (1..rows).any(|row| falls(&row)) {
+            if falls(&columns(self.within.iter(), piece)?, &marks)? {
                 return Ok(false);
             }
             last = Some(piece.slice(rows - 1, 1));
@@ -275,6 +267,21 @@ impl WithinStream {
         }
         Ok(())
     }
+}
+
+/// Whether a row comes before its predecessor, but for those that are marked.
+fn falls(order: &[SortColumn], marks: &[bool]) -> Result<bool> {
+    if let [only] = order
+        && only.values.null_count() == 0
+        && let Some(times) = only.values.as_primitive_opt::<TimestampNanosecondType>()
+    {
+        let descending = only.options.is_some_and(|options| options.descending);
+        let pairs = times.values().windows(2).zip(&marks[1..]);
+        let falls = |pair: &[i64]| if descending { pair[0] < pair[1] } else { pair[0] > pair[1] };
+        return Ok(pairs.into_iter().any(|(pair, mark)| !mark && falls(pair)));
+    }
+    let comparator = LexicographicalComparator::try_new(order)?;
+    Ok((1..marks.len()).any(|row| !marks[row] && comparator.compare(row - 1, row).is_gt()))
 }
 
 /// What an order compares of rows.
