@@ -129,7 +129,8 @@ fn statistics_of(schema: &Schema, time: &str, known: &ScanStatistics) -> Statist
         if exact { Precision::Exact(value) } else { Precision::Inexact(value) }
     };
     let mut statistics = Statistics::new_unknown(schema);
-    statistics.num_rows = match usize::try_from(known.rows) {
+    let rows = if known.rows_exact { known.rows } else { known.rows_expected };
+    statistics.num_rows = match usize::try_from(rows) {
         Ok(rows) if known.rows_exact => Precision::Exact(rows),
         Ok(rows) => Precision::Inexact(rows),
         Err(_) => Precision::Absent,

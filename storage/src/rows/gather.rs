@@ -26,7 +26,8 @@ pub(crate) struct Slice {
 }
 
 impl Slice {
-    fn range(self) -> std::ops::Range<usize> {
+    /// Its rows.
+    pub(crate) fn range(self) -> std::ops::Range<usize> {
         self.start as usize..(self.start + self.len) as usize
     }
 }

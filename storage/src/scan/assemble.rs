@@ -1,9 +1,13 @@
 //! Makes record batches of merged pieces: the one place where tags become columns.
 
+use std::cell::LazyCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use arrow::array::{Array, ArrayRef, TimestampNanosecondArray, UInt32Array, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, TimestampNanosecondArray, UInt32Array, new_null_array,
+};
 use arrow::compute::take;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
@@ -16,6 +20,8 @@ use crate::{Error, SeriesKey};
 
 /// Rows of a batch.
 const BATCH_ROWS: usize = 8192;
+/// Rows of one slice from which on they are a batch of their own, rather than copied together with what follows.
+const SLICE_ROWS: usize = 2048;
 /// Blocks that a piece is looked for among, so that pieces of one block share a source.
 const RECENT: usize = 8;
 
@@ -25,6 +31,8 @@ pub(super) struct Assembler {
     plan: Arc<PartitionPlan>,
     merge: Merge,
     rest: Option<Piece>,
+    /// Tag columns of the last batches that have one text throughout, by their position in the series key.
+    repeated: BTreeMap<usize, ArrayRef>,
     rows_left: usize,
     counted: MergeCounts,
 }
@@ -40,6 +48,14 @@ struct Pieces {
 }
 
 impl Pieces {
+    /// Whether it is worth more as it is than with this piece, which would have to be copied next to it.
+    fn is_complete_before(&self, piece: &Piece) -> bool {
+        let [only] = self.slices[..] else { return false };
+        let goes_on = self.blocks.last().is_some_and(|block| Arc::ptr_eq(block, &piece.block))
+            && only.range().end == piece.rows.start;
+        self.rows >= SLICE_ROWS && !goes_on
+    }
+
     fn push(&mut self, piece: Piece) {
         let recent = self.blocks.len().saturating_sub(RECENT);
         let known = self.blocks[recent..].iter().rposition(|b| Arc::ptr_eq(b, &piece.block));
@@ -66,7 +82,8 @@ impl Pieces {
 impl Assembler {
     pub(super) fn new(plan: Arc<PartitionPlan>, merge: Merge) -> Self {
         let rows_left = plan.limit.unwrap_or(usize::MAX);
-        Self { plan, merge, rest: None, rows_left, counted: MergeCounts::default() }
+        let (repeated, counted) = (BTreeMap::new(), MergeCounts::default());
+        Self { plan, merge, rest: None, repeated, rows_left, counted }
     }
 
     fn step(&mut self) -> Result<Option<RecordBatch>, Error> {
@@ -78,6 +95,10 @@ impl Assembler {
                 None => self.merge.next().transpose()?,
             };
             let Some(piece) = next else { break };
+            if pieces.is_complete_before(&piece) {
+                self.rest = Some(piece);
+                break;
+            }
             let (piece, rest) = piece.split_off_front(wanted - pieces.rows);
             self.rest = rest;
             pieces.push(piece);
@@ -90,7 +111,7 @@ impl Assembler {
         self.assemble(&pieces).map(Some)
     }
 
-    fn assemble(&self, pieces: &Pieces) -> Result<RecordBatch, Error> {
+    fn assemble(&mut self, pieces: &Pieces) -> Result<RecordBatch, Error> {
         let blocks: Vec<&Block> = pieces.blocks.iter().map(|block| &**block).collect();
         let mut tags = self.tags(pieces)?.into_iter();
         let columns = self.plan.columns.iter().map(|column| match *column {
@@ -111,7 +132,7 @@ impl Assembler {
     }
 
     /// The tag columns among the wanted ones: each text is written once per series, then only views are repeated.
-    fn tags(&self, pieces: &Pieces) -> Result<Vec<ArrayRef>, Error> {
+    fn tags(&mut self, pieces: &Pieces) -> Result<Vec<ArrayRef>, Error> {
         let mut positions = Vec::new();
         for column in &self.plan.columns {
             match column {
@@ -126,18 +147,46 @@ impl Assembler {
         distinct.sort_unstable();
         distinct.dedup();
         let columns = tag_columns(pieces.series.iter().map(|(key, _)| key), &distinct);
-        let numbers = (0u32..).zip(&pieces.series);
-        let numbers = numbers.flat_map(|(n, (_, rows))| std::iter::repeat_n(n, *rows));
-        let numbers = UInt32Array::from_iter_values(numbers);
-        let columns = columns.into_iter().map(|column| {
+        let numbers = LazyCell::new(|| {
+            let numbers = (0u32..).zip(&pieces.series);
+            let numbers = numbers.flat_map(|(n, (_, rows))| std::iter::repeat_n(n, *rows));
+            UInt32Array::from_iter_values(numbers)
+        });
+        let columns = columns.into_iter().zip(&distinct).map(|(column, position)| {
             if column.len() == pieces.rows {
                 return Ok(column);
             }
-            Ok(take(&column, &numbers, None)?)
+            if is_one_text(&column) {
+                return self.repeated(*position, &column, pieces.rows);
+            }
+            Ok(take(&column, &*numbers, None)?)
         });
         let columns = columns.collect::<Result<Vec<_>, Error>>()?;
         let place = |position| distinct.binary_search(position).expect("it is one of them");
         Ok(positions.iter().map(|position| Arc::clone(&columns[place(position)])).collect())
+    }
+
+    /// A tag column of so many rows that all have the first text of a column. Neighbouring series share most of their
+    /// tags, so such a column is made once and cut to length while its text stays the same.
+    fn repeated(
+        &mut self,
+        position: usize,
+        column: &ArrayRef,
+        rows: usize,
+    ) -> Result<ArrayRef, Error> {
+        let text = |array: &ArrayRef| {
+            let array = array.as_string_view();
+            array.is_valid(0).then(|| array.value(0).to_owned())
+        };
+        if let Some(known) = self.repeated.get(&position)
+            && known.len() >= rows
+            && text(known) == text(column)
+        {
+            return Ok(known.slice(0, rows));
+        }
+        let made = take(column, &UInt32Array::from_value(0, rows), None)?;
+        self.repeated.insert(position, Arc::clone(&made));
+        Ok(made)
     }
 
     fn count(&mut self) {
@@ -148,6 +197,14 @@ impl Assembler {
         counters.rows_merged.fetch_add(merged, Relaxed);
         self.counted = counts;
     }
+}
+
+/// Whether a tag is the same, or absent, in all series of a column.
+fn is_one_text(column: &ArrayRef) -> bool {
+    let column = column.as_string_view();
+    let mut texts = column.iter();
+    let first = texts.next();
+    texts.all(|text| Some(text) == first)
 }
 
 impl Iterator for Assembler {

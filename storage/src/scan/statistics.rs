@@ -34,6 +34,9 @@ pub struct ScanStatistics {
     pub rows: u64,
     /// Whether `rows` is exact.
     pub rows_exact: bool,
+    /// Number of rows to reckon with: the part of `rows` that the wanted time is of the time of all, as if rows lay
+    /// evenly in it.
+    pub rows_expected: u64,
     /// Earliest and latest time, if there are rows.
     pub time: Option<TimeRange>,
     /// Whether `time` is exact.
@@ -50,13 +53,34 @@ impl ScanStatistics {
             end: end.min(wanted.end),
         });
         let nothing_hidden = sources.iter().all(|s| s.hiding.spares(s.time()));
+        let of_all = start.zip(end).map_or(1.0, |(start, end)| {
+            let wanted = time.map_or(1.0, |time| length(time.start, time.end));
+            wanted / length(start, end)
+        });
         Self {
             rows,
             rows_exact: nothing_hidden && !overlap(sources),
+            rows_expected: expected(rows, of_all),
             time,
             time_exact: nothing_hidden && !filtered,
         }
     }
+}
+
+/// Length of a span of time with both its ends, in ns.
+fn length(start: i64, end: i64) -> f64 {
+    end as f64 - start as f64 + 1.0
+}
+
+/// A part of a number of rows, and at least one of them if there are any.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "an estimate between nothing and the number of rows"
+)]
+fn expected(rows: u64, part: f64) -> u64 {
+    let part = (rows as f64 * part.clamp(0.0, 1.0)).ceil() as u64;
+    part.clamp(rows.min(1), rows)
 }
 
 /// Whether two sources may hold the same key. Sources of different shards never do.
@@ -69,4 +93,20 @@ fn overlap(sources: &[Source]) -> bool {
             .take_while(|b| b.shard == a.shard && b.time().start <= a.time().end)
             .any(|b| a.key_min() <= b.key_max() && b.key_min() <= a.key_max())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_the_time_has_its_part_of_the_rows() {
+        let year = length(0, 365 * 86_400_000_000_000 - 1);
+        assert_eq!(expected(8_760, length(0, 3_600_000_000_000 - 1) / year), 1);
+        assert_eq!(expected(8_760, length(i64::MIN, i64::MAX) / year), 8_760);
+        assert_eq!(expected(7, 0.5), 4);
+        assert_eq!(expected(7, 0.0), 1);
+        assert_eq!(expected(0, 1.0), 0);
+        assert_eq!(expected(u64::MAX, 1.0), u64::MAX);
+    }
 }

@@ -70,7 +70,13 @@ fn an_unknown_column_is_refused() {
 fn an_empty_table_has_no_partitions_and_exactly_no_rows() {
     let scan = view(&[]).scan(request(&[TIME])).unwrap();
     assert!(scan.partitions.is_empty());
-    let statistics = ScanStatistics { rows: 0, rows_exact: true, time: None, time_exact: true };
+    let statistics = ScanStatistics {
+        rows: 0,
+        rows_exact: true,
+        rows_expected: 0,
+        time: None,
+        time_exact: true,
+    };
     assert_eq!(scan.statistics, statistics);
 }
 
