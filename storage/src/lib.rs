@@ -20,7 +20,7 @@ pub use error::{Error, ErrorKind, with_causes};
 pub use quorate_segment::{ColumnId, ColumnKind, FieldType, SeriesKey, TableId};
 pub use quorate_wal::{Disk, Durations, Faults, GroupId, Histogram, LogPosition};
 pub use store::{
-    ClusterStatus, Delete, KeyedReceipt, NodeStatus, ReadLevel, RoutingStatus, RowPlace,
-    ScrubStatus, SegmentStatus, SeriesSelection, ShardId, ShardReceipt, ShardStatus, Store,
-    StoreOptions, StoreStatus, TableStatus, WriteLevel, WriteOptions, WriteReceipt,
+    ClusterStatus, Delete, KeyedReceipt, NodeStatus, ReadLevel, ReadStatus, RoutingStatus,
+    RowPlace, ScrubStatus, SegmentStatus, SeriesSelection, ShardId, ShardReceipt, ShardStatus,
+    Store, StoreOptions, StoreStatus, TableStatus, WriteLevel, WriteOptions, WriteReceipt,
 };

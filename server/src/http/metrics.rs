@@ -10,7 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 use quorate_engine::QueryStatus;
-use quorate_storage::{Durations, ShardStatus, StoreStatus};
+use quorate_storage::{Durations, ReadStatus, ShardStatus, StoreStatus};
 use quorate_wal::BUCKETS;
 
 use super::door::{Door, ROUTES};
@@ -182,6 +182,38 @@ fn queries(text: &mut Text, status: &QueryStatus) {
         "Memory that the running queries have reserved.",
         status.memory_bytes,
     );
+    let help = "Plans of queries that were used again.";
+    text.counter("quorate_query_plans_reused_total", help, status.plans_reused);
+}
+
+/// Reads of segments, by queries, compactions and checks.
+fn reads(text: &mut Text, status: &ReadStatus) {
+    for (name, help, value) in [
+        (
+            "quorate_segment_read_bytes_total",
+            "Bytes of segments read from disk and verified.",
+            status.bytes_read,
+        ),
+        (
+            "quorate_cache_read_bytes_total",
+            "Bytes of segments that the block cache had.",
+            status.bytes_cached,
+        ),
+        (
+            "quorate_segment_blocks_corrupt_total",
+            "Blocks of segments that did not match their hash.",
+            status.blocks_corrupt,
+        ),
+        ("quorate_segment_rows_decoded_total", "Rows decoded.", status.rows_decoded),
+        (
+            "quorate_segment_pages_skipped_total",
+            "Pages that were left out of the row groups that were read.",
+            status.pages_skipped,
+        ),
+    ] {
+        text.counter(name, help, value);
+    }
+    text.gauge("quorate_cache_bytes", "Bytes that the block cache holds.", status.cache_bytes);
 }
 
 fn store(text: &mut Text, status: &StoreStatus) {
@@ -199,6 +231,7 @@ fn store(text: &mut Text, status: &StoreStatus) {
         "Whether writes are refused for want of space.",
         u8::from(wal.disk_full),
     );
+    reads(text, &status.reads);
     let shards = &status.shards;
     let family = |name, kind, help| (name, kind, help);
     text.of_shards(

@@ -205,6 +205,7 @@ impl VerifiedFile {
         let cached: Vec<_> = run.clone().map(|block| self.caches.get((self.id, block))).collect();
         let hit: usize = cached.iter().flatten().map(Bytes::len).sum();
         count(&reads.bytes_cached, hit as u64);
+        count(&self.caches.counters.bytes_cached, hit as u64);
         if let [Some(block)] = cached.as_slice() {
             return Ok(block.clone());
         }

@@ -20,6 +20,8 @@ const SHARDS: usize = 16;
 pub struct ReadCounters {
     /// Bytes read from disk and verified.
     pub bytes_read: AtomicU64,
+    /// Bytes that the block cache had.
+    pub bytes_cached: AtomicU64,
     /// Blocks that failed their hash.
     pub blocks_corrupt: AtomicU64,
     /// Rows decoded.
@@ -78,6 +80,12 @@ impl SegmentCaches {
     pub fn new(bytes_max: u64) -> Arc<Self> {
         let blocks = usize::try_from(bytes_max / BLOCK_BYTES as u64).unwrap_or(usize::MAX);
         Arc::new(Self { shard_blocks_max: blocks / SHARDS, ..Self::default() })
+    }
+
+    /// Bytes of the blocks that it holds, about.
+    pub fn bytes_held(&self) -> u64 {
+        let blocks: usize = self.shards.iter().map(|shard| shard.lock().slots.len()).sum();
+        blocks as u64 * BLOCK_BYTES as u64
     }
 
     pub(crate) fn get(&self, key: BlockKey) -> Option<Bytes> {
@@ -143,6 +151,7 @@ mod tests {
         let kept = (0..1_000).filter(|&block| caches.get((7, block)).is_some()).count();
         assert!(kept <= 4 * SHARDS, "{kept} blocks");
         assert!(kept > SHARDS, "{kept} blocks");
+        assert_eq!(caches.bytes_held(), (kept * BLOCK_BYTES) as u64);
         let none = SegmentCaches::new(0);
         none.put((7, 0), &[1]);
         assert!(none.get((7, 0)).is_none());

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quorate_consensus::{Group, ReplicaId};
-use quorate_segment::{SeriesKey, TableId};
+use quorate_segment::{SegmentCaches, SeriesKey, TableId};
 use quorate_wal::{Disk, Wal};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::status::ReadStatus;
 use super::{
     Delete, KeyedReceipt, ReadLevel, RoutingStatus, RowPlace, SegmentStatus, ShardId, StoreOptions,
     StoreStatus, TableStatus, WriteOptions, WriteReceipt,
@@ -49,6 +50,7 @@ pub(super) struct Inner {
     pub(super) meta: Arc<MetaMachine>,
     pub(super) shards: BTreeMap<ShardId, Slot>,
     pub(super) budget: Arc<Budget>,
+    pub(super) caches: Arc<SegmentCaches>,
     pub(super) rows_accepted: AtomicU64,
     /// Why the process must end, once it must.
     pub(super) failure: watch::Sender<Option<String>>,
@@ -324,6 +326,7 @@ impl Store {
             shards: self.inner.running().map(|shard| shard.status()).collect(),
             rows_accepted: self.inner.rows_accepted.load(Ordering::Relaxed),
             writes_waiting: self.inner.budget.waiting(),
+            reads: ReadStatus::of(&self.inner.caches),
         }
     }
 

@@ -26,6 +26,6 @@ pub use receipt::{
     WriteOptions, WriteReceipt,
 };
 pub use status::{
-    ClusterStatus, NodeStatus, RoutingStatus, RowPlace, SegmentStatus, ShardStatus, StoreStatus,
-    TableStatus,
+    ClusterStatus, NodeStatus, ReadStatus, RoutingStatus, RowPlace, SegmentStatus, ShardStatus,
+    StoreStatus, TableStatus,
 };

@@ -88,7 +88,7 @@ pub(super) async fn open(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<S
     let own = starting.own();
     let starting = Arc::try_unwrap(starting)
         .map_err(|_| Error::Internal("a start-up task outlived the start".to_owned()))?;
-    let Starting { options, dir, wal, limits, tasks, failure, cancel, .. } = starting;
+    let Starting { options, dir, wal, caches, limits, tasks, failure, cancel, .. } = starting;
     let failed = failure.clone();
     wal.on_poison(Box::new(move || {
         failed.send_replace(Some("a write or sync of the write-ahead log failed".to_owned()));
@@ -102,6 +102,7 @@ pub(super) async fn open(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<S
         meta,
         shards,
         budget: limits.budget,
+        caches,
         rows_accepted: AtomicU64::new(0),
         failure,
         rerouting: tokio::sync::Mutex::default(),

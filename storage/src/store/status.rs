@@ -1,6 +1,9 @@
 //! What the store tells of itself, for system tables and metrics.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use quorate_segment::SegmentCaches;
 
 use super::ShardId;
 use crate::cluster::{Member, MetaState, NodeReport};
@@ -142,4 +145,39 @@ pub struct StoreStatus {
     pub rows_accepted: u64,
     /// Writes waiting for memory now.
     pub writes_waiting: u64,
+    /// Reads of segments.
+    pub reads: ReadStatus,
+}
+
+/// Reads of segments since start, for whatever reason, and the cache of their blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReadStatus {
+    /// Bytes read from disk and verified.
+    pub bytes_read: u64,
+    /// Bytes that the cache had.
+    pub bytes_cached: u64,
+    /// Blocks that did not match their hash.
+    pub blocks_corrupt: u64,
+    /// Rows decoded.
+    pub rows_decoded: u64,
+    /// Pages that were left out of the row groups that were read.
+    pub pages_skipped: u64,
+    /// Bytes that the cache holds.
+    pub cache_bytes: u64,
+}
+
+impl ReadStatus {
+    /// Of the caches of a store.
+    pub(super) fn of(caches: &SegmentCaches) -> Self {
+        let counters = &caches.counters;
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Self {
+            bytes_read: load(&counters.bytes_read),
+            bytes_cached: load(&counters.bytes_cached),
+            blocks_corrupt: load(&counters.blocks_corrupt),
+            rows_decoded: load(&counters.rows_decoded),
+            pages_skipped: load(&counters.pages_skipped),
+            cache_bytes: caches.bytes_held(),
+        }
+    }
 }
