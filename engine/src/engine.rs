@@ -15,13 +15,16 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
 use quorate_storage::{Disk, Durations, Store, StoreOptions};
 
-use crate::exec::{QueryRegistry, QueryRuntime};
+use crate::exec::{QueryRegistry, QueryRuntime, YieldRule};
 use crate::in_lists::InListRule;
+use crate::lossy_casts::LossyCastRule;
 use crate::memory::MemoryDatabases;
+use crate::one_zero::OneZeroRule;
 use crate::patterns::PatternRewrite;
 use crate::physical;
 use crate::prune::LastRowsRule;
 use crate::scan::tags_of;
+use crate::sql::KnownPlans;
 use crate::{Error, ErrorKind, QueryId, Session, SessionOptions};
 
 /// Consumers of memory that an error of the memory limit names.
@@ -52,6 +55,8 @@ pub struct QueryStatus {
     pub durations: Durations,
     /// Memory that the running ones have reserved.
     pub memory_bytes: usize,
+    /// Plans that were used again instead of planning the same text anew.
+    pub plans_reused: u64,
 }
 
 /// Settings of the engine.
@@ -81,6 +86,7 @@ pub struct Engine {
     runtime: QueryRuntime,
     queries: Arc<QueryRegistry>,
     memory: MemoryDatabases,
+    plans: KnownPlans,
 }
 
 impl Debug for Engine {
@@ -113,6 +119,7 @@ impl Engine {
             memory: MemoryDatabases::new(
                 usize::try_from(options.query_memory_bytes / 2).unwrap_or(usize::MAX),
             ),
+            plans: KnownPlans::default(),
             options,
         }))
     }
@@ -145,6 +152,7 @@ impl Engine {
             running: self.queries.list().len(),
             durations: self.queries.durations(),
             memory_bytes: self.template.runtime_env().memory_pool.reserved(),
+            plans_reused: self.plans.used(),
         }
     }
 
@@ -166,6 +174,11 @@ impl Engine {
     /// The memory databases of this node.
     pub(crate) fn memory(&self) -> &MemoryDatabases {
         &self.memory
+    }
+
+    /// The plans of queries that it was asked.
+    pub(crate) fn plans(&self) -> &KnownPlans {
+        &self.plans
     }
 
     /// Where queries compute.
@@ -248,7 +261,9 @@ fn template(partitions: usize, env: Arc<RuntimeEnv>) -> Result<SessionState, Dat
         .with_runtime_env(env)
         .with_default_features()
         .with_analyzer_rule(Arc::new(InListRule))
+        .with_analyzer_rule(Arc::new(OneZeroRule))
         .with_optimizer_rule(Arc::new(LastRowsRule))
+        .with_optimizer_rule(Arc::new(LossyCastRule))
         .with_physical_optimizer_rules(physical::rules())
         .build();
     state.register_function_rewrite(Arc::new(PatternRewrite))?;
@@ -256,6 +271,7 @@ fn template(partitions: usize, env: Arc<RuntimeEnv>) -> Result<SessionState, Dat
     let mut state = SessionStateBuilder::new_from_existing(state)
         .with_physical_optimizer_rule(quorate_timeseries::sort_within())
         .with_physical_optimizer_rule(quorate_timeseries::group_by_runs(tags_of))
+        .with_physical_optimizer_rule(Arc::new(YieldRule))
         .build();
     crate::sql::install_session_functions(&mut state)?;
     crate::sql::install_gaps(&mut state)?;

@@ -60,9 +60,16 @@ pub(crate) enum NodeError {
     },
 }
 
+/// Statements are parsed where they arrive, and their trees are as deep as they are written.
+const STACK_BYTES: usize = 16 << 20;
+
 /// The runtime of the doors, of Raft, and of everything that waits. Queries have one of their own.
 pub(crate) fn runtime() -> io::Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread().thread_name("quorate-io").enable_all().build()
+    tokio::runtime::Builder::new_multi_thread()
+        .thread_name("quorate-io")
+        .thread_stack_size(STACK_BYTES)
+        .enable_all()
+        .build()
 }
 
 /// A running node.

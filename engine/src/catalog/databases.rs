@@ -9,19 +9,18 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::TableType;
 use quorate_storage::catalog::{Catalog, Database};
 
+use super::StoredTable;
 use super::information::{self, InformationSchema};
 use super::memory::MemoryCatalog;
 use super::series_table::SeriesTable;
 use super::system::SystemTable;
 use super::view::view_table;
-use super::{ReadViews, StoredTable};
 use crate::{Engine, Setting};
 
 /// What the tables of one statement read with.
 #[derive(Clone)]
 pub(crate) struct Reads {
     pub(crate) engine: Weak<Engine>,
-    pub(crate) views: Arc<ReadViews>,
     pub(crate) time_zone: Arc<str>,
     pub(crate) settings: Arc<Vec<Setting>>,
     /// How many views the name that is looked up is within.
@@ -138,11 +137,7 @@ impl SchemaProvider for PublicSchema {
         }
         let table = self.database.tables.get(name).and_then(|id| self.catalog.tables.get(id));
         Ok(table.map(|table| {
-            let table = StoredTable::new(
-                Arc::clone(table),
-                &self.reads.time_zone,
-                Arc::clone(&self.reads.views),
-            );
+            let table = StoredTable::new(Arc::clone(table), &self.reads.time_zone);
             Arc::new(table) as Arc<dyn TableProvider>
         }))
     }
@@ -169,7 +164,8 @@ impl SchemaProvider for SystemSchema {
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
         if name == SeriesTable::NAME {
-            return Ok(Some(Arc::new(SeriesTable::new(&self.catalog, &self.reads))));
+            let table = SeriesTable::new(&self.catalog, &self.reads.time_zone);
+            return Ok(Some(Arc::new(table)));
         }
         let table = SystemTable::named(name, &self.catalog, &self.reads);
         Ok(table.map(|table| Arc::new(table) as Arc<dyn TableProvider>))

@@ -1,6 +1,8 @@
 //! The catalog as DataFusion sees it: databases are catalogs, each with the schemas `public` and `system`.
 //!
-//! The providers live for one statement, over one version of the catalog, so that planning never sees it move.
+//! Providers are made over one version of the catalog, so that planning never sees it move. Those of stored tables hold
+//! nothing of the statement that they were made for, and may serve the next one over the same version; all others live for
+//! one statement.
 
 mod cluster;
 mod databases;
@@ -19,7 +21,7 @@ pub(crate) use series_function::{SERIES, SeriesFunction};
 pub(crate) use table::{StoredTable, column_kind, is_stored, shown_schema};
 pub(crate) use united::{United, UnitedTable, united_of};
 pub(crate) use view::broken_view;
-pub(crate) use views::ReadViews;
+pub(crate) use views::{ReadViews, views_of};
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -27,7 +27,7 @@ impl TableFunctionImpl for SeriesFunction {
         let tables = self.matching(&pattern).map_err(Error::into_datafusion)?;
         let zone = &self.reads.time_zone;
         let united = United::of(tables, zone).map_err(Error::into_datafusion)?;
-        Ok(Arc::new(UnitedTable::new(pattern, Arc::new(united), Arc::clone(&self.reads.views))))
+        Ok(Arc::new(UnitedTable::new(pattern, Arc::new(united))))
     }
 }
 

@@ -21,7 +21,7 @@ use quorate_storage::TableId;
 use quorate_storage::catalog::{Catalog, Table};
 use quorate_storage::scan::{ScanRequest, TimeRange};
 
-use super::Reads;
+use super::views_of;
 use crate::Error;
 use crate::scan::{OutputColumn, ScanLabel, SeriesFold, TablePart, TablesScanExec, folded};
 
@@ -30,7 +30,6 @@ use crate::scan::{OutputColumn, ScanLabel, SeriesFold, TablePart, TablesScanExec
 pub(super) struct SeriesTable {
     schema: SchemaRef,
     catalog: Arc<Catalog>,
-    reads: Reads,
 }
 
 /// What each column of the table is made of, after the two names.
@@ -47,8 +46,8 @@ impl SeriesTable {
     /// Its name in the schema `system`.
     pub(super) const NAME: &'static str = "series";
 
-    pub(super) fn new(catalog: &Arc<Catalog>, reads: &Reads) -> Self {
-        let zone = Some(Arc::clone(&reads.time_zone));
+    pub(super) fn new(catalog: &Arc<Catalog>, time_zone: &Arc<str>) -> Self {
+        let zone = Some(Arc::clone(time_zone));
         let time = DataType::Timestamp(TimeUnit::Nanosecond, zone);
         let columns = [
             ("database_name", DataType::Utf8View),
@@ -62,7 +61,7 @@ impl SeriesTable {
         ];
         let fields = columns.into_iter().map(|(name, of)| Field::new(name, of, true));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        Self { schema, catalog: Arc::clone(catalog), reads: reads.clone() }
+        Self { schema, catalog: Arc::clone(catalog) }
     }
 
     /// The tables, with the names of their databases, that the filters leave.
@@ -139,7 +138,7 @@ impl TableProvider for SeriesTable {
         let schema = Arc::new(self.schema.project(&projection)?);
         let kept = self.tables(state, filters)?;
         let ids: Vec<TableId> = kept.iter().map(|(_, table)| table.id).collect();
-        let views = self.reads.views.several(&ids, TimeRange::ALL).await;
+        let views = views_of(state)?.several(&ids, TimeRange::ALL).await;
         let views = views.map_err(Error::into_datafusion)?;
         let partitions = state.config().target_partitions();
         let found = kept.iter().zip(views).filter(|(_, view)| !view.is_empty());

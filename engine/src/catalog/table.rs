@@ -13,18 +13,17 @@ use quorate_storage::catalog::{Column, Table};
 use quorate_storage::scan::{LastRows, ScanRequest, SeriesFilter, TableScan, TableView};
 use quorate_storage::{ColumnKind, FieldType};
 
-use super::{ReadViews, united_of};
+use super::{united_of, views_of};
 use crate::Error;
 use crate::prune::{Pruning, Pushdown, TagFilter, TimeColumn, classify};
 use crate::scan::{ScanLabel, SeriesScanExec};
 
-/// A stored table as one statement sees it.
+/// A stored table. What a scan reads comes from the statement that it is part of: see [`views_of`].
 #[derive(Debug)]
 pub(crate) struct StoredTable {
     table: Arc<Table>,
     schema: SchemaRef,
     utc: bool,
-    views: Arc<ReadViews>,
     last: Option<LastRows>,
 }
 
@@ -69,10 +68,10 @@ pub(crate) fn shown_schema(table: &Table, zone: &Arc<str>) -> SchemaRef {
 }
 
 impl StoredTable {
-    /// A table read through `views`, its times in `zone`.
-    pub(crate) fn new(table: Arc<Table>, zone: &Arc<str>, views: Arc<ReadViews>) -> Self {
+    /// A table, its times in `zone`.
+    pub(crate) fn new(table: Arc<Table>, zone: &Arc<str>) -> Self {
         let schema = shown_schema(&table, zone);
-        Self { table, schema, utc: &**zone == "UTC", views, last: None }
+        Self { table, schema, utc: &**zone == "UTC", last: None }
     }
 
     /// The same table for a scan whose last rows are enough.
@@ -81,7 +80,6 @@ impl StoredTable {
             table: Arc::clone(&self.table),
             schema: Arc::clone(&self.schema),
             utc: self.utc,
-            views: Arc::clone(&self.views),
             last: Some(last),
         }
     }
@@ -178,8 +176,8 @@ impl TableProvider for StoredTable {
             return Ok(ScanResult::new(Arc::new(EmptyExec::new(schema))));
         }
         let series = TagFilter::compile(state, &self.table, &pruning.tags)?;
-        let view =
-            self.views.view(self.table.id, pruning.time).await.map_err(Error::into_datafusion)?;
+        let view = views_of(state)?.view(self.table.id, pruning.time).await;
+        let view = view.map_err(Error::into_datafusion)?;
         let request = ScanRequest {
             columns: projection.iter().map(|i| self.table.columns[*i].id).collect(),
             time: pruning.time,

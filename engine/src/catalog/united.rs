@@ -23,7 +23,7 @@ use quorate_storage::catalog::{Column, DatabaseId, Table, TableOptions};
 use quorate_storage::scan::{ScanRequest, SeriesFilter};
 use quorate_storage::{ColumnId, ColumnKind, FieldType, TableId};
 
-use super::{ReadViews, shown_schema};
+use super::{shown_schema, views_of};
 use crate::prune::{Pruning, Pushdown, TagFilter, TimeColumn, WidenedFilter, classify};
 use crate::scan::{OutputColumn, ScanLabel, TablePart, TablesScanExec};
 use crate::{Error, ErrorKind};
@@ -271,7 +271,6 @@ fn kind_text(kind: ColumnKind) -> &'static str {
 pub(crate) struct UnitedTable {
     pattern: String,
     united: Arc<United>,
-    views: Arc<ReadViews>,
 }
 
 /// The united tables that a provider is, if it is.
@@ -280,9 +279,9 @@ pub(crate) fn united_of(provider: &dyn TableProvider) -> Option<&Arc<United>> {
 }
 
 impl UnitedTable {
-    /// Tables that `pattern` found, read through `views`.
-    pub(crate) fn new(pattern: String, united: Arc<United>, views: Arc<ReadViews>) -> Self {
-        Self { pattern, united, views }
+    /// Tables that `pattern` found.
+    pub(crate) fn new(pattern: String, united: Arc<United>) -> Self {
+        Self { pattern, united }
     }
 }
 
@@ -325,7 +324,7 @@ impl TableProvider for UnitedTable {
         }
         let kept = united.parts(state, &pruning)?;
         let ids: Vec<TableId> = kept.iter().map(|part| part.table.id).collect();
-        let views = self.views.several(&ids, pruning.time).await;
+        let views = views_of(state)?.several(&ids, pruning.time).await;
         let views = views.map_err(Error::into_datafusion)?;
         let partitions = state.config().target_partitions();
         let found = kept.into_iter().zip(views).filter(|(_, view)| !view.is_empty());

@@ -5,20 +5,30 @@
 //! see the same rows.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use datafusion::catalog::Session;
+use datafusion::common::internal_datafusion_err;
+use datafusion::error::DataFusionError;
 use parking_lot::RwLock;
 use quorate_storage::scan::{TableView, TimeRange};
 use quorate_storage::{ReadLevel, Store, TableId};
 
 use crate::Error;
 
-/// The read views of one statement.
+/// The read views of one statement, which finds them among its state's extensions.
 #[derive(Debug)]
 pub(crate) struct ReadViews {
     store: Store,
     level: ReadLevel,
     shared: RwLock<BTreeSet<TableId>>,
     taken: tokio::sync::Mutex<BTreeMap<TableId, TableView>>,
+}
+
+/// The read views of the statement that a state belongs to.
+pub(crate) fn views_of(state: &dyn Session) -> Result<Arc<ReadViews>, DataFusionError> {
+    let views = state.config().get_extension::<ReadViews>();
+    views.ok_or_else(|| internal_datafusion_err!("a statement without read views"))
 }
 
 impl ReadViews {
@@ -30,6 +40,11 @@ impl ReadViews {
     /// Says which tables are scanned several times.
     pub(crate) fn share(&self, tables: BTreeSet<TableId>) {
         *self.shared.write() = tables;
+    }
+
+    /// Which tables are scanned several times.
+    pub(crate) fn shared(&self) -> BTreeSet<TableId> {
+        self.shared.read().clone()
     }
 
     /// A view of a table that has its rows in `time`.

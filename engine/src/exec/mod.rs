@@ -3,7 +3,9 @@
 mod queries;
 mod runtime;
 mod stream;
+mod yielding;
 
 pub(crate) use queries::{QueryRegistry, QueryTicket, RunningQuery};
 pub(crate) use runtime::{QueryRuntime, lost};
 pub(crate) use stream::{batches, stream_plan};
+pub(crate) use yielding::YieldRule;

@@ -8,6 +8,9 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::{Error, ErrorKind};
 
+/// Planning goes down expressions by recursion, and some of DataFusion's rules take kilobytes a level.
+const STACK_BYTES: usize = 32 << 20;
+
 /// How long the threads may take to end when the engine closes.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -24,6 +27,7 @@ impl QueryRuntime {
         let runtime = Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("quorate-query")
+            .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build()
             .map_err(|e| {

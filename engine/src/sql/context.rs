@@ -47,7 +47,6 @@ impl StatementContext {
         let zone = super::settings::time_zone(&options)?;
         let reads = Reads {
             engine: Arc::downgrade(engine),
-            views: Arc::clone(&views),
             time_zone: Arc::clone(&zone),
             settings: Arc::new(super::settings::list(engine, &options)),
             nested: 0,
@@ -60,6 +59,7 @@ impl StatementContext {
         };
         state.register_udtf(SERIES, Arc::new(series));
         state.register_catalog_list(databases(Arc::clone(&catalog), reads));
+        state.config_mut().set_extension(Arc::clone(&views));
         let config = state.config_mut().options_mut();
         super::current_database(&options).clone_into(&mut config.catalog.default_catalog);
         set_time_zone(&mut state, &zone)?;

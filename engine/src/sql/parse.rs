@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
+use super::chains;
 use super::cluster::{self, ClusterChange};
 use super::copy::{self, CopyStatement};
 use super::distinct;
@@ -76,6 +77,7 @@ pub(crate) fn parse(sql: &str) -> Result<Parsed, Error> {
     let tokens = Tokenizer::new(&DIALECT, sql)
         .tokenize_with_location()
         .map_err(|e| syntax(e.message, e.location.line, e.location.column))?;
+    chains::check(&tokens)?;
     let (tokens, parameters) = number_parameters(without_parentheses(tokens))?;
     let end = end_of(&tokens);
     let tokens = quorate_timeseries::rewrite_tokens(tokens).map_err(|e| parser_error(&e, end))?;
@@ -148,6 +150,7 @@ fn rewrite(statement: &mut Statement) -> Result<(), DataFusionError> {
 }
 
 fn rewrite_inner(statement: &mut SqlStatement) -> Result<(), DataFusionError> {
+    chains::balance(statement);
     distinct::rebind(statement);
     table_functions::name_tables(statement);
     quorate_timeseries::rewrite(statement)

@@ -9,8 +9,8 @@ use datafusion::common::format::ExplainStatementOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::error::DataFusionError;
-use datafusion::execution::TaskContext;
 use datafusion::execution::context::SQLOptions;
+use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::parser::Statement as FrontStatement;
@@ -20,27 +20,38 @@ use tokio::time::Instant;
 use super::StatementContext;
 use super::names::{no_database, no_table, quote};
 use super::parameters::{ParameterRow, bind};
+use super::plans::KnownPlan;
 use super::table_functions::{has_open_columns, with_any_lengths, with_values};
 use crate::catalog::{broken_view, is_stored, united_of};
 use crate::exec::{QueryTicket, stream_plan};
 use crate::profile::{Phases, ProfileExec};
 use crate::{Error, ErrorKind, Outcome, QueryStream, Session};
 
-/// Plans and starts a query.
+/// Plans and starts the query that a text is.
 pub(super) async fn run(
     session: &Session,
     sql: &str,
     statement: &FrontStatement,
     values: &ParameterRow,
 ) -> Result<Outcome, Error> {
-    Ok(Outcome::Rows(start(session, sql, statement, values).await?))
+    Ok(Outcome::Rows(plan_and_start(session, sql, (statement, true), values).await?))
 }
 
-/// Plans and starts a query.
+/// Plans and starts a query that a statement of another text needs.
 pub(super) async fn start(
     session: &Session,
     sql: &str,
     statement: &FrontStatement,
+    values: &ParameterRow,
+) -> Result<QueryStream, Error> {
+    plan_and_start(session, sql, (statement, false), values).await
+}
+
+/// Plans and starts a statement, which the text is, or else only has to do with.
+async fn plan_and_start(
+    session: &Session,
+    sql: &str,
+    (statement, is_text): (&FrontStatement, bool),
     values: &ParameterRow,
 ) -> Result<QueryStream, Error> {
     let (options, now) = (session.options(), session.now());
@@ -48,16 +59,53 @@ pub(super) async fn start(
     let ticket = begin(session, sql);
     let (plan, task) = {
         let engine = Arc::clone(&engine);
+        let text = is_text.then(|| sql.to_owned());
         let (statement, values) = (statement.clone(), values.clone());
         let work = async move {
             let begun = Instant::now();
             let context = StatementContext::new(&engine, options, now).await?;
             let phases = Phases { catalog: begun.elapsed(), ..Phases::default() };
-            physical(&context, &statement, &values, phases).await
+            physical(&context, text.as_deref(), &statement, &values, phases).await
         };
         ticket.limit(session.engine().runtime().run(work)).await?
     };
     Ok(stream_plan(engine.runtime(), plan, task, ticket))
+}
+
+/// Starts a query whose plan is known; none if it is not current any more.
+pub(super) async fn start_known(
+    session: &Session,
+    sql: &str,
+    known: Arc<KnownPlan>,
+) -> Result<Option<QueryStream>, Error> {
+    let (options, now) = (session.options(), session.now());
+    let engine = Arc::clone(session.engine());
+    let ticket = begin(session, sql);
+    let work = {
+        let engine = Arc::clone(&engine);
+        async move {
+            let context = StatementContext::new(&engine, options, now).await?;
+            if !known.is_current(&context.catalog) {
+                return Ok(None);
+            }
+            context.check_database(context.database_name())?;
+            context.views.share(known.shared.clone());
+            engine.plans().count();
+            let plan = optimized(&context.state, known.plan.clone()).await?;
+            Ok(Some((plan, context.state.task_ctx())))
+        }
+    };
+    let planned = ticket.limit(engine.runtime().run(work)).await?;
+    Ok(planned.map(|(plan, task)| stream_plan(engine.runtime(), plan, task, ticket)))
+}
+
+/// The physical plan of a logical plan that is analyzed.
+async fn optimized(
+    state: &SessionState,
+    plan: LogicalPlan,
+) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+    let plan = state.optimizer().optimize(plan, state, |_, _| {})?;
+    state.query_planner().create_physical_plan(&plan, state).await
 }
 
 /// Registers a statement that reads, for as long as the ticket lives.
@@ -86,23 +134,27 @@ pub(super) async fn stream(
 
 async fn physical(
     context: &StatementContext,
+    text: Option<&str>,
     statement: &FrontStatement,
     values: &ParameterRow,
     mut phases: Phases,
 ) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>), Error> {
     let begun = Instant::now();
     let mut plan = logical(context, statement, values).await?;
+    let (state, task) = (&context.state, context.state.task_ctx());
     if !values.is_empty() {
         let types = parameter_types(&plan)?;
         plan = plan.with_param_values(bind(values, &types)?)?;
+    } else if let Some(text) = text
+        && !matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_))
+    {
+        let plan = keep(context, text, plan)?;
+        return Ok((optimized(state, plan).await?, task));
     }
-    let (state, task) = (&context.state, context.state.task_ctx());
-    let LogicalPlan::Analyze(analyze) = &plan else {
-        return Ok((state.create_physical_plan(&plan).await?, task));
+    let analyze = match &plan {
+        LogicalPlan::Analyze(analyze) if is_profile(statement) => analyze,
+        _ => return Ok((state.create_physical_plan(&plan).await?, task)),
     };
-    if !is_profile(statement) {
-        return Ok((state.create_physical_plan(&plan).await?, task));
-    }
     phases.logical = begun.elapsed();
     let begun = Instant::now();
     let input = state.optimize(&analyze.input)?;
@@ -112,6 +164,28 @@ async fn physical(
     phases.physical = begun.elapsed();
     let schema = Arc::clone(analyze.schema.inner());
     Ok((Arc::new(ProfileExec::new(input, schema, phases)), task))
+}
+
+/// Analyzes the plan of a query without parameters, and keeps it for the next time that the query is asked.
+fn keep(context: &StatementContext, sql: &str, plan: LogicalPlan) -> Result<LogicalPlan, Error> {
+    let plan = analyzed(&context.state, plan)?;
+    context.engine.plans().keep(sql, context, &plan)?;
+    Ok(plan)
+}
+
+/// Schema of a query without parameters, without running it.
+pub(super) async fn schema(
+    context: &StatementContext,
+    sql: &str,
+    statement: &FrontStatement,
+) -> Result<SchemaRef, Error> {
+    let plan = keep(context, sql, logical(context, statement, &ParameterRow::new()).await?)?;
+    Ok(Arc::clone(plan.schema().inner()))
+}
+
+/// A plan whose types are settled, and whose views are put in.
+fn analyzed(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+    state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})
 }
 
 /// Whether it is `EXPLAIN ANALYZE` and no more; with options it is DataFusion's.
@@ -152,11 +226,7 @@ pub(super) async fn describe(
         None => bind(&nulls(parameters, &types)?, &BTreeMap::new())?,
     };
     let bound = plan.with_param_values(bound)?;
-    let analyzed = context.state.analyzer().execute_and_check(
-        bound,
-        context.state.config_options(),
-        |_, _| {},
-    )?;
+    let analyzed = analyzed(&context.state, bound)?;
     Ok((Arc::clone(analyzed.schema().inner()), types))
 }
 
@@ -197,6 +267,7 @@ pub(super) async fn logical(
         .verify_plan(&plan)
         .map_err(|e| Error::request(ErrorKind::Unsupported, e.strip_backtrace()))?;
     check_views(&plan)?;
+    check_zones(&plan)?;
     context.views.share(scanned_twice(&plan)?);
     Ok(plan)
 }
@@ -229,6 +300,31 @@ fn check_views(plan: &LogicalPlan) -> Result<(), Error> {
         Ok(TreeNodeRecursion::Continue)
     })?;
     why.map_or(Ok(()), |why| Err(broken_error(&why)))
+}
+
+/// Refuses time zones that are none: the rows could be neither written nor read.
+fn check_zones(plan: &LogicalPlan) -> Result<(), Error> {
+    let mut wrong = None;
+    let mut check = |data_type: &DataType| {
+        let DataType::Timestamp(_, Some(zone)) = data_type else { return };
+        if wrong.is_none() {
+            wrong = super::settings::check_time_zone(zone).err();
+        }
+    };
+    plan.apply_with_subqueries(|node| {
+        node.schema().fields().iter().for_each(|field| check(field.data_type()));
+        node.apply_expressions(|expr| {
+            expr.apply(|part| {
+                match part {
+                    Expr::Cast(cast) => check(cast.field.data_type()),
+                    Expr::TryCast(cast) => check(cast.field.data_type()),
+                    _ => {}
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    wrong.map_or(Ok(()), Err)
 }
 
 /// A clearer error where the plan failed because a view that it reads cannot be planned.

@@ -18,7 +18,9 @@ use super::{
     StatementContext, alter, cluster, create, current_database, delete, insert, notes, prepared,
     query, settings, show, update, view,
 };
-use crate::{Error, ErrorKind, Outcome, QueryId, Session, StatementKind, StatementPlan};
+use crate::{
+    Error, ErrorKind, Outcome, QueryId, QueryStream, Session, StatementKind, StatementPlan,
+};
 
 /// How often a statement is planned anew because the catalog moved under it.
 const PLANS_MAX: usize = 5;
@@ -32,6 +34,17 @@ pub(crate) async fn plan(
     sql: &str,
     values: Option<RecordBatch>,
 ) -> Result<StatementPlan, Error> {
+    if values.is_none()
+        && let Some(known) = session.engine().plans().get(sql, &session.options())
+    {
+        let context = StatementContext::of(session).await?;
+        if known.is_current(&context.catalog) {
+            context.check_database(context.database_name())?;
+            session.engine().plans().count();
+            let (kind, schema) = (StatementKind::Query, Arc::clone(known.plan.schema().inner()));
+            return Ok(StatementPlan { kind, schema, parameters: Arc::new(Schema::empty()) });
+        }
+    }
     let Parsed { statement, parameters } = parse_aside(session, sql).await?;
     if let Some(execution) = prepared::execution(&statement) {
         let outer = Parameters::new(parameters, values)?;
@@ -58,8 +71,12 @@ pub(crate) async fn plan(
     };
     let kind = action.kind();
     let context = StatementContext::of(session).await?;
-    let engine = Arc::clone(session.engine());
+    let (engine, sql) = (Arc::clone(session.engine()), sql.to_owned());
     let work = async move {
+        if let (Action::Query(statement), true) = (&action, parameters.is_empty()) {
+            let schema = query::schema(&context, &sql, statement).await?;
+            return Ok(StatementPlan { kind, schema, parameters: Arc::new(Schema::empty()) });
+        }
         let (schema, types) = types_of(&action, &context, &parameters, values.as_ref()).await?;
         Ok(StatementPlan { kind, schema, parameters: parameter_schema(&parameters, &types) })
     };
@@ -122,6 +139,11 @@ pub(crate) async fn execute(
     sql: &str,
     parameters: Option<RecordBatch>,
 ) -> Result<Outcome, Error> {
+    if parameters.is_none()
+        && let Some(rows) = start_known(session, sql).await?
+    {
+        return Ok(Outcome::Rows(rows));
+    }
     let Parsed { statement, parameters: ids } = parse_aside(session, sql).await?;
     let parameters = Parameters::new(ids, parameters)?;
     if let Some(execution) = prepared::execution(&statement) {
@@ -184,13 +206,25 @@ pub(crate) async fn execute(
     Ok(Outcome::Done)
 }
 
+/// Starts a query whose plan is known, if it is and can still be used.
+async fn start_known(session: &Session, sql: &str) -> Result<Option<QueryStream>, Error> {
+    let Some(known) = session.engine().plans().get(sql, &session.options()) else {
+        return Ok(None);
+    };
+    match query::start_known(session, sql, known).await {
+        // The catalog moved.
+        Err(Error::Store(quorate_storage::Error::Stale { .. })) => Ok(None),
+        started => started,
+    }
+}
+
 async fn show_series(
     session: &Session,
     sql: &str,
     question: &SeriesQuestion,
 ) -> Result<Outcome, Error> {
     let statement = question.as_query(&StatementContext::of(session).await?)?;
-    query::run(session, sql, &statement, &ParameterRow::new()).await
+    Ok(Outcome::Rows(query::start(session, sql, &statement, &ParameterRow::new()).await?))
 }
 
 /// [`plan`] of a statement that another one stands for.

@@ -64,7 +64,7 @@ pub(crate) fn time_zone(options: &SessionOptions) -> Result<Arc<str>, Error> {
 }
 
 /// A zone as Arrow knows it. All names of UTC become `UTC`, so that times keep one type.
-fn check_time_zone(zone: &str) -> Result<Arc<str>, Error> {
+pub(super) fn check_time_zone(zone: &str) -> Result<Arc<str>, Error> {
     if matches!(zone.to_ascii_uppercase().as_str(), "UTC" | "Z" | "+00:00" | "ETC/UTC" | "GMT") {
         return Ok(Arc::from("UTC"));
     }

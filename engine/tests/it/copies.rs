@@ -111,3 +111,14 @@ async fn what_a_crash_leaves_of_a_copy_is_removed_at_the_next_start_and_nothing_
     assert!(names(&notes).is_empty());
     drop(db);
 }
+
+#[tokio::test]
+async fn a_pipe_is_no_file_and_nobody_waits_for_its_writer() {
+    let (db, files) = fixture().await;
+    let made = std::process::Command::new("mkfifo").arg(files.path().join("pipe.csv")).status();
+    assert!(made.unwrap().success());
+    for sql in ["COPY t FROM 'pipe.csv'", "COPY t FROM 'pipe.csv' (FORMAT parquet)"] {
+        let error = db.check_error(sql, "\"pipe.csv\" is not a file").await;
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+    }
+}

@@ -45,6 +45,30 @@ async fn a_query_ends_at_its_timeout() {
 }
 
 #[tokio::test]
+async fn joins_that_never_end_leave_the_threads_to_others_when_their_time_is_over() {
+    let db = Fixture::new().await.cpu().await;
+    let options = SessionOptions {
+        query_timeout: Some(Duration::from_millis(200)),
+        ..SessionOptions::default()
+    };
+    let tables = |count: usize| (0..count).map(|i| format!("cpu t{i}")).collect::<Vec<_>>();
+    let sql = [
+        format!("SELECT count(*) FROM {}", tables(40).join(", ")),
+        format!("SELECT count(*) FROM {}", tables(40).join(" CROSS JOIN ")),
+        "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b"
+            .to_owned(),
+        "WITH RECURSIVE r AS (SELECT 1 AS n UNION ALL SELECT n FROM r) SELECT count(*) FROM r"
+            .to_owned(),
+    ];
+    // As many as there are threads would be enough.
+    for sql in sql.iter().cycle().take(3 * sql.len()) {
+        let error = rows(&db.engine.session(options.clone()), sql, None).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{sql}: {error}");
+    }
+    db.check("SELECT 1", &["1"]).await;
+}
+
+#[tokio::test]
 async fn kill_query_ends_a_query() {
     let db = Fixture::new().await;
     let session = db.engine.session(stateful());

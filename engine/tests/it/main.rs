@@ -12,6 +12,7 @@ mod notes;
 mod parameters;
 mod plans;
 mod queries;
+mod repeated;
 mod series;
 mod sessions;
 mod statements;

@@ -33,6 +33,13 @@ async fn filters_of_time_and_tags_are_gone_above_the_scan() {
     .await;
     check(
         &db,
+        "SELECT usage FROM cpu WHERE time::DATE = '2024-01-01'",
+        &["time=[2024-01-01T00:00:00Z, 2024-01-01T23:59:59.999999999Z]"],
+        &[],
+    )
+    .await;
+    check(
+        &db,
         "SELECT usage FROM cpu WHERE region ~ '^e' OR region IS NULL",
         &["series="],
         &["FilterExec"],

@@ -177,8 +177,8 @@ impl FileAt {
         let place = stored_table(table, context.database_name())?;
         let ticket = query::begin(session, sql);
         let told = self.clone();
-        let told =
-            ticket.limit(session.engine().runtime().run(async move { told.names() })).await?;
+        let telling = tokio::task::spawn_blocking(move || told.names());
+        let told = ticket.limit(async { telling.await.map_err(|e| lost(&e))? }).await?;
         let given: Vec<String> = columns.iter().map(name_of).collect();
         let target = Target::named(&context, place, &order(given, told.as_deref())?)?;
         let (types, names) = (Arc::clone(&target.shown), told);

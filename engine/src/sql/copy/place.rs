@@ -51,10 +51,10 @@ fn real(dir: &Path, path: &Path, file: &str) -> Result<PathBuf, Error> {
 /// Opens a file that is there.
 pub(super) fn open(dir: &Path, path: &Path, file: &str) -> Result<File, Error> {
     let real = real(dir, path, file)?;
-    let opened = File::open(&real).map_err(|e| cannot("open", file, &e))?;
-    let is_file = opened.metadata().map_err(|e| cannot("open", file, &e))?.is_file();
-    if is_file {
-        return Ok(opened);
+    let failed = |e: io::Error| cannot("open", file, &e);
+    // Before it is opened: that would wait for whoever writes into a pipe.
+    if fs::metadata(&real).map_err(failed)?.is_file() {
+        return File::open(&real).map_err(failed);
     }
     Err(Error::request(ErrorKind::Invalid, format!("{file:?} is not a file")))
 }

@@ -147,10 +147,15 @@ fn of_condition(condition: &Expr, time: &Expr, schema: &DFSchema, bounds: &mut V
         bounds.push(Bound { edge, expr: expr.clone(), argument: false });
     };
     for part in split_conjunction(condition) {
+        let (part, negated) = match part {
+            Expr::Not(inner) => (inner.as_ref(), true),
+            part => (part, false),
+        };
         match part {
             Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+                let Some(op) = (if negated { op.negate() } else { Some(*op) }) else { continue };
                 let (op, constant) = if uncast(left, schema) == time && is_constant(right, schema) {
-                    (Some(*op), right)
+                    (Some(op), right)
                 } else if uncast(right, schema) == time && is_constant(left, schema) {
                     (op.swap(), left)
                 } else {
@@ -168,7 +173,7 @@ fn of_condition(condition: &Expr, time: &Expr, schema: &DFSchema, bounds: &mut V
                     Some(_) | None => {}
                 }
             }
-            Expr::Between(between) if !between.negated => {
+            Expr::Between(between) if between.negated == negated => {
                 if uncast(&between.expr, schema) != time {
                     continue;
                 }

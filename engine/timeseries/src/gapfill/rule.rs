@@ -13,7 +13,8 @@ use datafusion::common::{Column, DFSchema, ScalarValue, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
-    Aggregate, Expr, ExprSchemable, Extension, LogicalPlan, Projection, ScalarUDF,
+    Aggregate, Distinct, DistinctOn, Expr, ExprSchemable, Extension, LogicalPlan, Projection,
+    ScalarUDF,
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
@@ -128,6 +129,13 @@ fn over_aggregate(aggregate: Aggregate) -> Result<LogicalPlan> {
             );
         }
     };
+    if !aggregate.input.all_out_ref_exprs().is_empty() {
+        return plan_err!(
+            "{} is not supported in a subquery that refers to the query around it; group by the keys that it refers to, \
+             and join",
+            marker.name()
+        );
+    }
     let call = aggregate.group_expr[index].clone();
     let (_, arguments) = marker_of(unaliased(&call)).expect("the key was found above");
     let input_schema = aggregate.input.schema();
@@ -265,19 +273,38 @@ fn column_of(call: &Expr) -> Column {
 
 /// The plan over another input, its calls columns under the names that they had.
 fn with_columns(plan: &LogicalPlan, input: LogicalPlan) -> Result<LogicalPlan> {
-    let is_projection = matches!(plan, LogicalPlan::Projection(_));
-    let exprs = plan.expressions().into_iter().map(|expr| {
-        let name = expr.schema_name().to_string();
-        let replaced = expr.transform_down(|e| match marker_of(&e) {
-            Some((marker, _)) if !marker.is_key() => {
-                Ok(Transformed::yes(Expr::Column(column_of(&e))))
-            }
-            Some(_) | None => Ok(Transformed::no(e)),
-        })?;
-        let renamed = is_projection && replaced.data.schema_name().to_string() != name;
-        Ok(if renamed { replaced.data.alias(name) } else { replaced.data })
-    });
+    if let LogicalPlan::Distinct(Distinct::On(distinct)) = plan {
+        return distinct_on(distinct, input).map(|on| LogicalPlan::Distinct(Distinct::On(on)));
+    }
+    let is_named = matches!(plan, LogicalPlan::Projection(_));
+    let exprs = plan.expressions().into_iter().map(|expr| with_column(expr, is_named));
     plan.with_new_exprs(exprs.collect::<Result<_>>()?, vec![input])
+}
+
+fn distinct_on(distinct: &DistinctOn, input: LogicalPlan) -> Result<DistinctOn> {
+    let all = |exprs: &[Expr], is_named| -> Result<Vec<Expr>> {
+        exprs.iter().map(|expr| with_column(expr.clone(), is_named)).collect()
+    };
+    let sorts = distinct.sort_expr.iter().flatten();
+    let sorts = sorts.map(|sort| Ok(sort.with_expr(with_column(sort.expr.clone(), false)?)));
+    let sorts = sorts.collect::<Result<Vec<_>>>()?;
+    DistinctOn::try_new(
+        all(&distinct.on_expr, false)?,
+        all(&distinct.select_expr, true)?,
+        distinct.sort_expr.is_some().then_some(sorts),
+        Arc::new(input),
+    )
+}
+
+/// An expression whose calls are columns, under the name that it had.
+fn with_column(expr: Expr, is_named: bool) -> Result<Expr> {
+    let name = expr.schema_name().to_string();
+    let replaced = expr.transform_down(|e| match marker_of(&e) {
+        Some((marker, _)) if !marker.is_key() => Ok(Transformed::yes(Expr::Column(column_of(&e)))),
+        Some(_) | None => Ok(Transformed::no(e)),
+    })?;
+    let renamed = is_named && replaced.data.schema_name().to_string() != name;
+    Ok(if renamed { replaced.data.alias(name) } else { replaced.data })
 }
 
 /// Has the gap filling below a node make the columns of calls; `None` if there is none.

@@ -1,0 +1,140 @@
+//! [`KnownPlans`]: the logical plans of queries, by their texts.
+//!
+//! Flight SQL asks about every query twice, for its schema and then for its rows, and a dashboard asks the same every few
+//! seconds. What comes of a text before its constants are folded depends on the catalog, the session's database and its
+//! time zone alone, so it is kept: parsed, planned, its types settled. `now()`, pruning and read views are left to each
+//! run.
+//!
+//! **Invariants**
+//! - A plan is used over the very version of the catalog that it was made over, and that version is read at the session's
+//!   level for every run, as for a new text.
+//! - Plans that are kept read stored tables and nothing else: all other tables may hold what their statement alone knows.
+//! - Only of texts that are queries: a `DELETE` asks a query of its own first, which is not what its text stands for.
+//! - No parameters: their values decide types.
+//!
+//! **Limits.** Least recently used plans are forgotten; long texts are not kept. `EXPLAIN` is planned anew, so that it says
+//! what planning costs.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use datafusion::catalog::default_table_source::DefaultTableSource;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::Result;
+use datafusion::logical_expr::LogicalPlan;
+use lru::LruCache;
+use parking_lot::Mutex;
+use quorate_storage::TableId;
+use quorate_storage::catalog::Catalog;
+
+use super::StatementContext;
+use crate::SessionOptions;
+use crate::catalog::{is_stored, united_of};
+
+/// Plans that are kept.
+const PLANS_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("it is not zero");
+/// Bytes of the longest text whose plan is kept.
+const TEXT_BYTES_MAX: usize = 4 << 10;
+
+/// What a plan depends on besides the catalog.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Asked {
+    sql: String,
+    database: String,
+    time_zone: Option<String>,
+}
+
+impl Asked {
+    fn new(sql: &str, options: &SessionOptions) -> Self {
+        Self {
+            sql: sql.to_owned(),
+            database: super::current_database(options).to_owned(),
+            time_zone: options.timezone.clone(),
+        }
+    }
+}
+
+/// A plan that is kept.
+#[derive(Debug)]
+pub(crate) struct KnownPlan {
+    /// Analyzed, not optimized.
+    pub(super) plan: LogicalPlan,
+    /// Tables that it scans more than once.
+    pub(super) shared: BTreeSet<TableId>,
+    catalog: Arc<Catalog>,
+}
+
+impl KnownPlan {
+    /// Whether it is what a statement over this catalog would be planned as.
+    pub(super) fn is_current(&self, catalog: &Arc<Catalog>) -> bool {
+        Arc::ptr_eq(&self.catalog, catalog)
+    }
+}
+
+/// The plans that a node knows.
+#[derive(Debug)]
+pub(crate) struct KnownPlans {
+    plans: Mutex<LruCache<Asked, Arc<KnownPlan>>>,
+    used: AtomicU64,
+}
+
+impl Default for KnownPlans {
+    fn default() -> Self {
+        Self { plans: Mutex::new(LruCache::new(PLANS_MAX)), used: AtomicU64::new(0) }
+    }
+}
+
+impl KnownPlans {
+    /// The plan of a text, over some version of the catalog.
+    pub(super) fn get(&self, sql: &str, options: &SessionOptions) -> Option<Arc<KnownPlan>> {
+        if sql.len() > TEXT_BYTES_MAX {
+            return None;
+        }
+        self.plans.lock().get(&Asked::new(sql, options)).cloned()
+    }
+
+    /// Keeps the analyzed plan of a text, if it can be used again.
+    pub(super) fn keep(
+        &self,
+        sql: &str,
+        context: &StatementContext,
+        plan: &LogicalPlan,
+    ) -> Result<()> {
+        if sql.len() > TEXT_BYTES_MAX || !reads_stored_tables_alone(plan)? {
+            return Ok(());
+        }
+        let known = KnownPlan {
+            plan: plan.clone(),
+            shared: context.views.shared(),
+            catalog: Arc::clone(&context.catalog),
+        };
+        self.plans.lock().put(Asked::new(sql, &context.options), Arc::new(known));
+        Ok(())
+    }
+
+    /// Counts a plan that is used again.
+    pub(super) fn count(&self) {
+        self.used.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often a plan was used again.
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+fn reads_stored_tables_alone(plan: &LogicalPlan) -> Result<bool> {
+    let mut alone = true;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            let source = scan.source.downcast_ref::<DefaultTableSource>();
+            alone &= source.map(|source| source.table_provider.as_ref()).is_some_and(|provider| {
+                is_stored(provider).is_some() || united_of(provider).is_some()
+            });
+        }
+        Ok(if alone { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
+    })?;
+    Ok(alone)
+}
