@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::{dialect::GenericDialect, parser::Parser};
 
 use super::cluster::ClusterChange;
 use super::copy::CopyStatement;
+use super::functions;
 use super::names::{name_of, parts, single};
 use super::notes::{self, NoteStatement};
 use super::parse::ParsedStatement;
@@ -212,10 +213,7 @@ fn of_sql(statement: Statement) -> Result<Action, Error> {
                 )),
             };
         }
-        // Answered from `information_schema.routines`.
-        Statement::ShowFunctions { .. } => {
-            return Ok(Action::Query(Box::new(FrontStatement::Statement(Box::new(statement)))));
-        }
+        Statement::ShowFunctions { filter } => return functions::show(filter),
         Statement::CreateDatabase { db_name, if_not_exists, .. } => {
             let exists = if if_not_exists { "IF NOT EXISTS " } else { "" };
             only(&text, &format!("CREATE DATABASE {exists}{db_name}"))?;
@@ -476,17 +474,22 @@ fn show_options_of(
         Some(
             ShowStatementFilterPosition::Infix(filter)
             | ShowStatementFilterPosition::Suffix(filter),
-        ) => Some(match filter {
-            ShowStatementFilter::Like(pattern) | ShowStatementFilter::NoKeyword(pattern) => {
-                NameFilter { pattern, ignore_case: false }
-            }
-            ShowStatementFilter::ILike(pattern) => NameFilter { pattern, ignore_case: true },
-            ShowStatementFilter::Where(_) => {
-                return Err(unsupported("SHOW with WHERE (query information_schema)"));
-            }
-        }),
+        ) => Some(name_filter(filter)?),
     };
     Ok((place, filter))
+}
+
+/// The pattern of a `SHOW … LIKE`.
+pub(super) fn name_filter(filter: ShowStatementFilter) -> Result<NameFilter, Error> {
+    Ok(match filter {
+        ShowStatementFilter::Like(pattern) | ShowStatementFilter::NoKeyword(pattern) => {
+            NameFilter { pattern, ignore_case: false }
+        }
+        ShowStatementFilter::ILike(pattern) => NameFilter { pattern, ignore_case: true },
+        ShowStatementFilter::Where(_) => {
+            return Err(unsupported("SHOW with WHERE (query information_schema)"));
+        }
+    })
 }
 
 fn show_variable(variable: &[Ident]) -> Action {

@@ -21,6 +21,7 @@ mod delete;
 mod delete_series;
 mod distinct;
 mod duration;
+mod functions;
 mod gaps;
 mod insert;
 mod keyed;

@@ -65,6 +65,83 @@ async fn the_settings_that_tools_ask_for_answer() {
 }
 
 #[tokio::test]
+async fn every_function_is_shown() {
+    let db = Fixture::new().await;
+    let names = |rows: Vec<String>| -> std::collections::BTreeSet<String> {
+        rows.iter().filter_map(|row| row.split(' ').next()).map(str::to_owned).collect()
+    };
+    let shown = names(db.rows("SHOW FUNCTIONS").await);
+    let all = "SELECT DISTINCT routine_name FROM information_schema.routines";
+    assert_eq!(shown, names(db.rows(all).await));
+    for name in
+        ["rate", "time_bucket", "locf", "first", "lttb", "epoch_ms", "date_bin", "interpolate"]
+    {
+        assert!(shown.contains(name), "{name} is not shown");
+        let rows = db.rows(&format!("SHOW FUNCTIONS LIKE '{name}'")).await;
+        assert_eq!(names(rows), [name.to_owned()].into());
+    }
+    let some = names(db.rows("SHOW FUNCTIONS ILIKE 'TIME\\_%'").await);
+    assert!(!some.is_empty() && some.iter().all(|name| name.starts_with("time_")), "{some:?}");
+    // One row for each way to call it, with its arguments in their order.
+    let lpad = db.rows("SHOW FUNCTIONS LIKE 'lpad'").await;
+    assert!(lpad.iter().any(|row| row.contains("[str, n, padding_str]")), "{lpad:?}");
+    db.check_error("SHOW FUNCTIONS WHERE function_name = 'rate'", "information_schema").await;
+}
+
+#[tokio::test]
+async fn information_schema_lists_what_there_is() {
+    let db = Fixture::new().await.cpu().await;
+    db.run("CREATE DATABASE scratch WITH (kind = 'memory')").await;
+    db.run("CREATE VIEW v AS SELECT host FROM cpu").await;
+    db.run("CREATE VIEW of_views AS SELECT * FROM information_schema.views").await;
+    db.run("USE scratch").await;
+    db.run("CREATE TABLE t (a INT)").await;
+    db.run("CREATE VIEW w AS SELECT a FROM t").await;
+    db.check(
+        "SELECT table_catalog, table_schema, table_name, view_definition, is_updatable
+         FROM information_schema.views ORDER BY 1, 3",
+        &[
+            "main public of_views SELECT * FROM information_schema.views NO",
+            "main public v SELECT host FROM cpu NO",
+            "scratch public w SELECT a FROM t NO",
+        ],
+    )
+    .await;
+    db.run("USE main").await;
+    db.check("SELECT count(*) FROM of_views", &["3"]).await;
+    db.check(
+        "SELECT column_name, ordinal_position FROM information_schema.columns
+         WHERE table_name = 'cpu' AND table_schema = 'public' ORDER BY ordinal_position",
+        &["time 1", "host 2", "region 3", "usage 4", "n 5"],
+    )
+    .await;
+    db.check(
+        "SELECT table_catalog, table_name, table_type FROM information_schema.tables
+         WHERE table_schema = 'information_schema' AND table_name LIKE '%\\_%' ORDER BY 1, 2",
+        &[
+            "main df_settings VIEW",
+            "main key_column_usage VIEW",
+            "main table_constraints VIEW",
+            "scratch df_settings VIEW",
+            "scratch key_column_usage VIEW",
+            "scratch table_constraints VIEW",
+        ],
+    )
+    .await;
+    db.check(
+        "SELECT catalog_name, schema_name FROM information_schema.schemata ORDER BY 1, 2",
+        &[
+            "main information_schema",
+            "main public",
+            "main system",
+            "scratch information_schema",
+            "scratch public",
+        ],
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn information_schema_tells_of_keys_too() {
     let db = Fixture::new().await.cpu().await;
     db.run("CREATE DATABASE other").await;

@@ -75,7 +75,6 @@ class MetadataTest extends ClientTest {
     @Test
     void keywordsAndFunctionsAreThere() throws SQLException {
         assertTrue(Set.of(metadata.getSQLKeywords().split(", ")).containsAll(Set.of("EXPLAIN", "LIMIT", "QUALIFY")));
-        // SHOW FUNCTIONS leaves out those without parameters, such as pi().
         List<String> known = query("SELECT DISTINCT routine_name FROM information_schema.routines");
         for (String functions : List.of(metadata.getNumericFunctions(), metadata.getStringFunctions(),
                 metadata.getTimeDateFunctions(), metadata.getSystemFunctions())) {
