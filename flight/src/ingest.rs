@@ -187,7 +187,7 @@ fn rejections(report: &ColumnsReport) -> String {
     let mut text =
         format!("partial ingest: {} rows stored, {} rejected", report.rows, report.rejected.len());
     for (row, why) in report.rejected.iter().take(REASONS_MAX) {
-        let _ = write!(text, "; row {row}: {why}");
+        let _ = write!(text, "; row {}: {why}", row + 1);
     }
     if report.rejected.len() > REASONS_MAX {
         text.push_str("; …");
@@ -231,7 +231,7 @@ mod tests {
             ..ColumnsReport::default()
         };
         let text = rejections(&report);
-        assert!(text.starts_with("partial ingest: 5 rows stored, 12 rejected; row 0: too wide;"));
-        assert!(text.contains("row 9") && !text.contains("row 10") && text.ends_with('…'));
+        assert!(text.starts_with("partial ingest: 5 rows stored, 12 rejected; row 1: too wide;"));
+        assert!(text.contains("row 10") && !text.contains("row 11") && text.ends_with('…'));
     }
 }

@@ -126,8 +126,7 @@ def test_rows_whose_time_cannot_be_stored_are_rejected_and_the_others_stored(cur
     rows = pa.table({"time": pa.array([2**62, 2, None], pa.timestamp("s")), "v": [1.0, 2.0, 3.0]})
     with pytest.raises(adbc_driver_manager.ProgrammingError, match="1 rows stored, 2 rejected") as error:
         cursor.adbc_ingest(table, rows, mode="create")
-    # TODO server: the first row is called row 0 here, and row 1 in the errors of INSERT.
-    assert "row 0: column \"time\": the time is out of range" in str(error.value)
+    assert "row 1: column \"time\": the time is out of range" in str(error.value)
     cursor.execute(f"SELECT v FROM {table}")
     assert cursor.fetchall() == [(2.0,)]
 

@@ -3,8 +3,9 @@
 use datafusion::sql::parser::{ResetStatement, Statement as FrontStatement};
 use datafusion::sql::sqlparser::ast::{
     AlterTable, CreateTable, CreateView, Delete, Expr, Ident, Insert, KillType, ObjectName,
-    ObjectType, Set, ShowCreateObject, ShowStatementFilter, ShowStatementFilterPosition,
-    ShowStatementOptions, Statement, Update, Use, Value,
+    ObjectType, Set, SetExpr, ShowCreateObject, ShowStatementFilter, ShowStatementFilterPosition,
+    ShowStatementOptions, Statement, TransactionAccessMode, TransactionIsolationLevel,
+    TransactionMode, Update, Use, Value,
 };
 use datafusion::sql::sqlparser::{dialect::GenericDialect, parser::Parser};
 
@@ -156,11 +157,15 @@ impl Action {
             FrontStatement::Statement(statement) => of_sql(*statement),
             FrontStatement::CreateExternalTable(_) => Err(Error::request(
                 ErrorKind::Unsupported,
-                "CREATE EXTERNAL TABLE is not supported: write the rows of a file by line protocol or bulk ingest",
+                "CREATE EXTERNAL TABLE is not supported: read the rows of a file into a table with COPY … FROM, or write \
+                 them with quorate load, bulk ingest or line protocol",
             )),
             FrontStatement::CopyTo(_) => Err(unsupported("COPY in another statement")),
             FrontStatement::Explain(explain) => match explain.statement.as_ref() {
                 FrontStatement::Statement(inner) if matches!(**inner, Statement::Query(_)) => {
+                    if let Statement::Query(query) = inner.as_ref() {
+                        refuse_into(&query.body)?;
+                    }
                     Ok(Self::Explain(Box::new(FrontStatement::Explain(explain))))
                 }
                 _ => Err(Error::request(
@@ -198,13 +203,15 @@ fn of_sql(statement: Statement) -> Result<Action, Error> {
     let text = statement.to_string();
     let name = match statement {
         Statement::Query(query) => {
+            refuse_into(&query.body)?;
             return Ok(Action::Query(Box::new(FrontStatement::Statement(Box::new(
                 Statement::Query(query),
             )))));
         }
         Statement::Explain { statement: ref inner, .. } => {
             return match inner.as_ref() {
-                Statement::Query(_) => {
+                Statement::Query(query) => {
+                    refuse_into(&query.body)?;
                     Ok(Action::Explain(Box::new(FrontStatement::Statement(Box::new(statement)))))
                 }
                 _ => Err(Error::request(
@@ -532,9 +539,43 @@ fn set_of(set: Set) -> Result<Action, Error> {
         Set::SetSessionAuthorization(_) | Set::SetRole { .. } => "SET ROLE",
         Set::SetSessionParam(_) => "SET of a session parameter",
         Set::SetNames { .. } | Set::SetNamesDefault {} => "SET NAMES (text is UTF-8)",
-        Set::SetTransaction { .. } => "SET TRANSACTION",
+        Set::SetTransaction { snapshot: Some(_), .. } => "SET TRANSACTION SNAPSHOT",
+        Set::SetTransaction { modes, snapshot: None, session: _ } => {
+            return set_transaction(&modes);
+        }
     };
     Err(unsupported(what))
+}
+
+/// `SET TRANSACTION` to what every statement is, as a setting that never changes.
+fn set_transaction(modes: &[TransactionMode]) -> Result<Action, Error> {
+    let mut level = TransactionIsolationLevel::ReadCommitted;
+    for mode in modes {
+        match mode {
+            TransactionMode::AccessMode(TransactionAccessMode::ReadWrite) => {}
+            TransactionMode::AccessMode(TransactionAccessMode::ReadOnly) => {
+                return Err(unsupported("SET TRANSACTION READ ONLY"));
+            }
+            TransactionMode::IsolationLevel(wanted) => level = *wanted,
+        }
+    }
+    let (name, value) = ("transaction_isolation".to_owned(), level.to_string());
+    Ok(Action::Set { name, value: value.to_ascii_lowercase() })
+}
+
+/// Refuses `SELECT … INTO`, which would be taken for a query.
+fn refuse_into(body: &SetExpr) -> Result<(), Error> {
+    match body {
+        SetExpr::Select(select) if select.into.is_some() => {
+            Err(unsupported("SELECT … INTO (use CREATE TABLE … AS SELECT …)"))
+        }
+        SetExpr::SetOperation { left, right, .. } => {
+            refuse_into(left)?;
+            refuse_into(right)
+        }
+        SetExpr::Query(query) => refuse_into(&query.body),
+        _ => Ok(()),
+    }
 }
 
 /// The value of a setting: a literal or a bare word.

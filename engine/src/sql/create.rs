@@ -97,6 +97,11 @@ fn check_clauses(create: &CreateTable) -> Result<(), Error> {
     if supported == *create {
         return Ok(());
     }
+    if create.temporary {
+        return Err(unsupported(
+            "CREATE TEMPORARY TABLE (make it in a memory database: CREATE DATABASE scratch WITH (kind = 'memory'))",
+        ));
+    }
     Err(Error::request(
         ErrorKind::Unsupported,
         "CREATE TABLE is supported with IF NOT EXISTS, columns, PRIMARY KEY, WITH (retention, time_slice, \

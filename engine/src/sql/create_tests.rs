@@ -71,7 +71,7 @@ fn definitions_that_make_no_table_are_errors() {
         ("CREATE TABLE t (time TIMESTAMP, a DECIMAL(10, 2))", "DECIMAL"),
         ("CREATE TABLE t (time TIMESTAMP, a INT[])", "not supported"),
         ("CREATE TABLE t (time TIMESTAMP, UNIQUE (time))", "UNIQUE"),
-        ("CREATE TEMPORARY TABLE t (time TIMESTAMP)", "another clause"),
+        ("CREATE TEMPORARY TABLE t (time TIMESTAMP)", "memory database"),
         ("CREATE OR REPLACE TABLE t (time TIMESTAMP)", "another clause"),
         ("CREATE TABLE t (time TIMESTAMP) WITH (compression = 'x')", "not an option"),
         ("CREATE TABLE t (time TIMESTAMP) WITH (spread = 0)", "1 to 1024"),

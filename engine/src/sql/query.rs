@@ -7,7 +7,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::default_table_source::DefaultTableSource;
 use datafusion::common::format::ExplainStatementOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{ScalarValue, TableReference};
+use datafusion::common::{ResolvedTableReference, ScalarValue, TableReference};
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::{SessionState, TaskContext};
@@ -18,7 +18,7 @@ use quorate_storage::TableId;
 use tokio::time::Instant;
 
 use super::StatementContext;
-use super::names::{no_database, no_table, quote};
+use super::names::{case_hint, no_database, no_table, quote};
 use super::parameters::{ParameterRow, bind};
 use super::plans::KnownPlan;
 use super::table_functions::{has_open_columns, with_any_lengths, with_values};
@@ -355,6 +355,9 @@ fn missing(context: &StatementContext, reference: TableReference) -> Option<Erro
     }
     let place = reference.resolve(context.database_name(), "public");
     let names = || context.catalog.databases.values().map(|d| d.name.as_str());
+    if let Some(missing) = missing_of_ours(context, &place) {
+        return Some(missing);
+    }
     if context.engine.memory().get(&place.catalog).is_some() {
         return None;
     }
@@ -382,6 +385,23 @@ fn missing(context: &StatementContext, reference: TableReference) -> Option<Erro
             ))
         }
     }
+}
+
+/// The error for a table that is not in a schema of ours: `system`, `information_schema`.
+fn missing_of_ours(context: &StatementContext, place: &ResolvedTableReference) -> Option<Error> {
+    if !matches!(&*place.schema, "system" | "information_schema") {
+        return None;
+    }
+    let schema = context.state.schema_for_ref(place.clone()).ok()?;
+    if schema.table_exist(&place.table) {
+        return None;
+    }
+    let known = schema.table_names();
+    let hint = case_hint(&place.table, known.iter().map(String::as_str));
+    Some(Error::request(
+        ErrorKind::NotFound,
+        format!("table {:?} does not exist in schema {:?}{hint}", &*place.table, &*place.schema),
+    ))
 }
 
 /// Stored tables that a plan scans more than once.

@@ -48,15 +48,31 @@ async fn the_settings_that_tools_ask_for_answer() {
     }
     // What is so already can be set, by those who remember nothing, too.
     let stateless = db.engine.session(SessionOptions::default());
-    for sql in ["SET client_encoding = 'UTF8'", "SET search_path TO public"] {
+    for sql in [
+        "SET client_encoding = 'UTF8'",
+        "SET search_path TO public",
+        "SET TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        "SET TRANSACTION READ WRITE, ISOLATION LEVEL READ COMMITTED",
+        "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    ] {
         rows(&stateless, sql, None).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
     }
     for (sql, kind, text) in [
         ("SET client_encoding = 'LATIN1'", ErrorKind::Unsupported, "always \"UTF8\""),
         ("SET search_path = private", ErrorKind::Unsupported, "always \"public\""),
-        ("SET application_name = 'tool'", ErrorKind::Invalid, "not a setting of a session"),
-        ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", ErrorKind::Unsupported, "SET TRANSACTION"),
-        ("SHOW application_name", ErrorKind::NotFound, "SHOW ALL"),
+        (
+            "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+            ErrorKind::Unsupported,
+            "\"serializable\"",
+        ),
+        (
+            "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+            ErrorKind::Unsupported,
+            "\"repeatable read\"",
+        ),
+        ("SET TRANSACTION READ ONLY", ErrorKind::Unsupported, "READ ONLY"),
+        ("SET search_paths = 'tool'", ErrorKind::Invalid, "not a setting of a session"),
+        ("SHOW search_paths", ErrorKind::NotFound, "SHOW ALL"),
         ("SELECT * FROM pg_catalog.pg_class", ErrorKind::NotFound, "pg_catalog"),
     ] {
         let error = db.check_error(sql, text).await;
@@ -139,6 +155,35 @@ async fn information_schema_lists_what_there_is() {
         ],
     )
     .await;
+}
+
+#[tokio::test]
+async fn what_is_not_there_or_not_supported_is_named() {
+    let db = Fixture::new().await.cpu().await;
+    for (sql, kind, text) in [
+        (
+            "SELECT * FROM system.nosuch",
+            ErrorKind::NotFound,
+            "table \"nosuch\" does not exist in schema \"system\"",
+        ),
+        (
+            "SELECT * FROM main.information_schema.nosuch",
+            ErrorKind::NotFound,
+            "table \"nosuch\" does not exist in schema \"information_schema\"",
+        ),
+        ("SELECT 1 INTO x", ErrorKind::Unsupported, "SELECT … INTO (use CREATE TABLE … AS"),
+        ("EXPLAIN SELECT * INTO x FROM cpu", ErrorKind::Unsupported, "SELECT … INTO"),
+        ("(SELECT 1 INTO x) UNION SELECT 2", ErrorKind::Unsupported, "SELECT … INTO"),
+        ("CREATE TEMP TABLE x (a INT)", ErrorKind::Unsupported, "CREATE TEMPORARY TABLE"),
+        (
+            "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION 'x.csv'",
+            ErrorKind::Unsupported,
+            "COPY … FROM",
+        ),
+    ] {
+        let error = db.check_error(sql, text).await;
+        assert_eq!(error.kind(), kind, "{sql}: {error}");
+    }
 }
 
 #[tokio::test]
