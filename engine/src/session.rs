@@ -29,6 +29,8 @@ pub struct SessionOptions {
     pub stateful: bool,
     /// Who asks, for `system.queries`.
     pub client: String,
+    /// What the client calls itself, for `system.queries`.
+    pub application: Option<String>,
     /// What `PREPARE` has kept.
     pub prepared: Vec<PreparedText>,
 }

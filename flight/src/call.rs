@@ -6,6 +6,7 @@
 //! | `timezone` | `Europe/Berlin`, `+02:00` |
 //! | `consistency` | `linearizable`, `local`, `session` with `quorate-receipt`; `quorum`, `all`; several with commas |
 //! | `query-timeout` | `30s`, `500ms`, `5m`, `1h`; without a unit, seconds |
+//! | `application-name` | what the client calls itself, for `system.queries` |
 //! | `idempotency-key` | at most 256 bytes; a repeat has no second effect |
 //! | `timestamps` | `zoned`, or `naive` for drivers that cannot read times with a zone: UTC then |
 //! | `quorate-tags`, `quorate-time` | of bulk ingest: names of the tag columns, of the time column |
@@ -145,6 +146,7 @@ impl<'a> Headers<'a> {
                 .map_err(|why| status::invalid(format!("header query-timeout: {why}")))?;
             options.query_timeout = Some(timeout);
         }
+        options.application = self.get("application-name")?.map(str::to_owned);
         options.idempotency_key = self.idempotency_key()?;
         Ok(options)
     }

@@ -44,6 +44,7 @@ fn every_header_is_read() {
         ("timezone", "Europe/Berlin"),
         ("consistency", "local, all"),
         ("query-timeout", "1500ms"),
+        ("application-name", "report"),
         ("idempotency-key", "k1"),
         ("quorate-tags", "host, \"a,b\",\"c\"\"d\""),
         ("quorate-time", "ts"),
@@ -55,6 +56,7 @@ fn every_header_is_read() {
     assert_eq!(call.options.read_level, ReadLevel::Local);
     assert_eq!(call.options.write_level, WriteLevel::All);
     assert_eq!(call.options.query_timeout, Some(Duration::from_millis(1500)));
+    assert_eq!(call.options.application.as_deref(), Some("report"));
     assert_eq!(call.options.idempotency_key.as_deref(), Some("k1"));
     assert_eq!(call.tags, Some(vec!["host".into(), "a,b".into(), "c\"d".into()]));
     assert_eq!(call.time.as_deref(), Some("ts"));

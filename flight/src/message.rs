@@ -128,6 +128,9 @@ pub(crate) struct SessionState {
     /// What `PREPARE` has kept.
     #[prost(message, repeated, tag = "6")]
     pub(crate) prepared: Vec<PreparedState>,
+    /// What the client calls itself.
+    #[prost(string, optional, tag = "7")]
+    pub(crate) application: Option<String>,
 }
 
 /// A statement that a session has kept.

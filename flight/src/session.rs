@@ -51,6 +51,7 @@ impl SessionState {
             read_level: Some(read_level_state(&options.read_level)),
             write_level: Some(write_level_state(options.write_level)),
             prepared: options.prepared.iter().map(prepared_state).collect(),
+            application: options.application.clone(),
         }
     }
 
@@ -76,6 +77,9 @@ impl SessionState {
             };
         }
         options.prepared = self.prepared.iter().map(prepared_text).collect();
+        if let Some(application) = &self.application {
+            options.application = Some(application.clone());
+        }
     }
 
     /// Takes over what a statement changed; what it left alone stays as it was, not written down.
@@ -97,6 +101,9 @@ impl SessionState {
         }
         if before.prepared != after.prepared {
             self.prepared = after.prepared.iter().map(prepared_state).collect();
+        }
+        if before.application != after.application {
+            self.application.clone_from(&after.application);
         }
     }
 }
@@ -288,6 +295,7 @@ mod tests {
                 types: vec!["INT".into()],
                 text: "SELECT $1; 'ß'".into(),
             }],
+            application: Some("report".into()),
         };
         let header = cookie(&seal(), &state);
         let pair = header.split(';').next().unwrap();
@@ -323,6 +331,7 @@ mod tests {
                 types: vec![],
                 text: "SELECT 1".into(),
             }],
+            application: Some("report".into()),
             ..SessionOptions::default()
         };
         let mut made = SessionOptions::default();

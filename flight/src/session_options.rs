@@ -79,6 +79,7 @@ async fn set_one(
                 timeout.map(|t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX));
         }
         "consistency" => set_consistency(state, text.as_deref()).ok_or(wrong)?,
+        "application_name" => state.application = text,
         _ => return Err(SessionOptionErrorValue::InvalidName),
     }
     Ok(())
@@ -135,6 +136,9 @@ pub(crate) fn get(call: &Call) -> GetSessionOptionsResult {
     if let Some(timeout) = options.query_timeout {
         let value = text(&format!("{}ms", timeout.as_millis()));
         session_options.insert("query_timeout".to_owned(), value);
+    }
+    if let Some(application) = &options.application {
+        session_options.insert("application_name".to_owned(), text(application));
     }
     GetSessionOptionsResult { session_options }
 }

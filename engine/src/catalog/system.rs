@@ -224,6 +224,7 @@ impl Kind {
                 ("elapsed_seconds", DataType::Float64),
                 ("database_name", text.clone()),
                 ("client", text.clone()),
+                ("application", text.clone()),
                 ("cancelled", DataType::Boolean),
                 ("query", text),
             ],
@@ -367,6 +368,7 @@ fn queries(engine: &Engine) -> Vec<Column> {
         Column::Real(queries.iter().map(|(_, q)| q.elapsed().as_secs_f64()).collect()),
         Column::text(queries.iter().map(|(_, q)| q.database.clone())),
         Column::text(queries.iter().map(|(_, q)| q.client.clone())),
+        Column::text(queries.iter().map(|(_, q)| q.application.clone())),
         Column::Flag(queries.iter().map(|(_, q)| q.cancelled()).collect()),
         Column::text(queries.iter().map(|(_, q)| q.sql.clone())),
     ]

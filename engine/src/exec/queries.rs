@@ -15,7 +15,7 @@ use quorate_storage::{Durations, Histogram};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Error, ErrorKind, QueryId};
+use crate::{Error, ErrorKind, QueryId, SessionOptions};
 
 /// What `system.queries` shows of a running query.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct RunningQuery {
     pub(crate) sql: String,
     pub(crate) database: String,
     pub(crate) client: String,
+    /// What the client calls itself by `SET application_name`, or nothing.
+    pub(crate) application: String,
     pub(crate) started: DateTime<Utc>,
     begun: Instant,
     cancel: CancellationToken,
@@ -59,7 +61,7 @@ impl QueryRegistry {
         self: &Arc<Self>,
         sql: &str,
         database: &str,
-        client: &str,
+        session: &SessionOptions,
         timeout: Duration,
     ) -> QueryTicket {
         let id = self.next_id();
@@ -68,7 +70,8 @@ impl QueryRegistry {
         let query = RunningQuery {
             sql: sql.to_owned(),
             database: database.to_owned(),
-            client: client.to_owned(),
+            client: session.client.clone(),
+            application: session.application.clone().unwrap_or_default(),
             started: Utc::now(),
             begun,
             cancel: cancel.clone(),
@@ -177,7 +180,7 @@ mod tests {
     use super::*;
 
     fn ticket(registry: &Arc<QueryRegistry>, timeout: Duration) -> QueryTicket {
-        registry.begin("SELECT 1", "main", "test", timeout)
+        registry.begin("SELECT 1", "main", &SessionOptions::default(), timeout)
     }
 
     #[tokio::test]

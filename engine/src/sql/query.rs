@@ -112,7 +112,7 @@ async fn optimized(
 pub(super) fn begin(session: &Session, sql: &str) -> QueryTicket {
     let (engine, options) = (session.engine(), session.options());
     let timeout = options.query_timeout.unwrap_or(engine.options().query_timeout);
-    engine.queries().begin(sql, super::current_database(&options), &options.client, timeout)
+    engine.queries().begin(sql, super::current_database(&options), &options, timeout)
 }
 
 /// Starts a plan of a statement that changes a memory database.

@@ -10,7 +10,7 @@ use super::duration::{format_duration, parse_duration};
 use crate::{Engine, Error, ErrorKind, SessionOptions, Setting};
 
 /// The settings that `SET` knows, and the call header of each.
-const SETTINGS: [(&str, &str, &str); 4] = [
+const SETTINGS: [(&str, &str, &str); 5] = [
     ("database", "database", "where names without a database are looked up"),
     ("timezone", "timezone", "zone of times written without one, and of times in answers"),
     (
@@ -19,7 +19,11 @@ const SETTINGS: [(&str, &str, &str); 4] = [
         "reads: linearizable or local; writes: quorum or all (SET takes one word at a time)",
     ),
     ("query_timeout", "query-timeout", "how long a query may run"),
+    ("application_name", "application-name", "what the client calls itself, in system.queries"),
 ];
+
+/// Longest name of an application: it is in the session's cookie.
+const APPLICATION_BYTES_MAX: usize = 256;
 
 /// What tools ask for as they do of `PostgreSQL`, and what never changes.
 const FIXED: [(&str, &str); 6] = [
@@ -79,6 +83,16 @@ pub(super) fn check_time_zone(zone: &str) -> Result<Arc<str>, Error> {
     }
 }
 
+fn check_application(name: &str) -> Result<&str, Error> {
+    if name.len() <= APPLICATION_BYTES_MAX {
+        return Ok(name);
+    }
+    Err(Error::request(
+        ErrorKind::Invalid,
+        format!("application_name has {} bytes, more than {APPLICATION_BYTES_MAX}", name.len()),
+    ))
+}
+
 /// Changes one setting.
 pub(crate) fn set(options: &mut SessionOptions, name: &str, value: &str) -> Result<(), Error> {
     if is_fixed(name, value)? {
@@ -89,6 +103,7 @@ pub(crate) fn set(options: &mut SessionOptions, name: &str, value: &str) -> Resu
         "database" => options.database = Some(value.to_owned()),
         "timezone" => options.timezone = Some(check_time_zone(value)?.to_string()),
         "query_timeout" => options.query_timeout = Some(parse_duration(value)?),
+        "application_name" => options.application = Some(check_application(value)?.to_owned()),
         "consistency" => match value.to_ascii_lowercase().as_str() {
             "linearizable" => options.read_level = ReadLevel::Linearizable,
             "local" => options.read_level = ReadLevel::Local,
@@ -115,6 +130,7 @@ pub(crate) fn reset(options: &mut SessionOptions, name: &str) -> Result<(), Erro
         "database" => options.database = None,
         "timezone" => options.timezone = None,
         "query_timeout" => options.query_timeout = None,
+        "application_name" => options.application = None,
         "consistency" => {
             options.read_level = ReadLevel::default();
             options.write_level = WriteLevel::default();
@@ -157,6 +173,9 @@ fn value_of(engine: &Engine, options: &SessionOptions, name: &str) -> (String, b
             format_duration(options.query_timeout.unwrap_or(engine.options().query_timeout)),
             options.query_timeout.is_some(),
         ),
+        "application_name" => {
+            (options.application.clone().unwrap_or_default(), options.application.is_some())
+        }
         _ => {
             let read = match options.read_level {
                 ReadLevel::Linearizable => "linearizable",
@@ -214,6 +233,7 @@ mod tests {
             ("database", "other"),
             ("timezone", "Europe/Berlin"),
             ("query_timeout", "5s"),
+            ("application_name", "report"),
             ("consistency", "LOCAL"),
             ("consistency", "all"),
         ] {
@@ -222,6 +242,7 @@ mod tests {
         assert_eq!(options.database.as_deref(), Some("other"));
         assert_eq!(options.timezone.as_deref(), Some("Europe/Berlin"));
         assert_eq!(options.query_timeout, Some(Duration::from_secs(5)));
+        assert_eq!(options.application.as_deref(), Some("report"));
         assert_eq!(options.read_level, ReadLevel::Local);
         assert_eq!(options.write_level, WriteLevel::All);
         for (name, _, _) in SETTINGS {

@@ -81,6 +81,25 @@ async fn the_settings_that_tools_ask_for_answer() {
 }
 
 #[tokio::test]
+async fn an_application_says_what_it_is_called() {
+    let db = Fixture::new().await;
+    let named = "SELECT application FROM system.queries";
+    db.check("SHOW application_name", &["application_name "]).await;
+    db.check(named, &[""]).await;
+    db.run("SET application_name = 'monthly report'").await;
+    db.check("SHOW application_name", &["application_name monthly report"]).await;
+    assert!(db.rows("SHOW ALL").await.contains(&"application_name monthly report".to_owned()));
+    db.check(named, &["monthly report"]).await;
+    let long = format!("SET application_name = '{}'", "x".repeat(257));
+    db.check_error(&long, "more than 256").await;
+    db.run("RESET application_name").await;
+    db.check(named, &[""]).await;
+    let stateless = db.engine.session(SessionOptions::default());
+    let error = rows(&stateless, "SET application_name = 'x'", None).await.unwrap_err();
+    assert!(error.to_string().contains("application-name"), "{error}");
+}
+
+#[tokio::test]
 async fn every_function_is_shown() {
     let db = Fixture::new().await;
     let names = |rows: Vec<String>| -> std::collections::BTreeSet<String> {

@@ -19,6 +19,10 @@ async fn a_client_that_keeps_cookies_has_a_session() {
     assert_eq!(failure(&mut client, "SELECT * FROM cpu").await.0, "NOT_FOUND");
     let zone = table(&mut client, "SHOW timezone").await;
     assert!(zone.contains("+02:00"), "{zone}");
+    change(&mut client, "SET application_name = 'report'").await;
+    assert_eq!(table(&mut client, "SELECT application FROM system.queries").await, "report");
+    change(&mut client, "RESET application_name").await;
+    assert_eq!(table(&mut client, "SELECT application FROM system.queries").await, "");
     client.use_database("other");
     assert_eq!(table(&mut client, "SELECT count(*) FROM cpu").await, "3");
     server.stop().await;

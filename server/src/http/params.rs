@@ -72,6 +72,7 @@ impl Params {
                 None => self.header("database")?.map(str::to_owned),
             },
             timezone: self.header("timezone")?.map(str::to_owned),
+            application: self.header("application-name")?.map(str::to_owned),
             idempotency_key: self.idempotency_key()?,
             client: self.client(),
             ..SessionOptions::default()
