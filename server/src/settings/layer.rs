@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 
 use super::resolve::LogFormat;
 use super::units::{ByteSize, Span};
@@ -21,7 +21,8 @@ pub(crate) struct Layer {
     #[arg(long, env = "QUORATE_FLIGHT_ADDR", value_name = "ADDR")]
     pub(crate) flight_addr: Option<SocketAddr>,
     /// Where HTTP is served: line protocol, SQL, health, metrics, and gRPC too [default: 127.0.0.1:8086]
-    #[arg(long, env = "QUORATE_HTTP_ADDR", value_name = "ADDR")]
+    #[arg(long, env = "QUORATE_HTTP_ADDR", value_name = "ADDR", value_parser = http_addr)]
+    #[serde(default, deserialize_with = "http_addr_of_file")]
     pub(crate) http_addr: Option<SocketAddr>,
     /// Where line protocol is taken over UDP, acknowledged to nobody [default: none]
     #[arg(long, env = "QUORATE_UDP_ADDR", value_name = "ADDR")]
@@ -88,6 +89,22 @@ pub(crate) struct Layer {
     pub(crate) cluster: Option<ClusterTable>,
 }
 
+/// An address, which may be written as the clients of the same environment variable write it: `http://host:port`.
+fn http_addr(text: &str) -> Result<SocketAddr, String> {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
+    if !scheme.eq_ignore_ascii_case("http") {
+        return Err(format!("{scheme} is not served; write host:port, or http://host:port"));
+    }
+    let addr = rest.strip_suffix('/').unwrap_or(rest);
+    addr.parse().map_err(|e: std::net::AddrParseError| format!("{e}, such as 127.0.0.1:8086"))
+}
+
+fn http_addr_of_file<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    http_addr(&String::deserialize(deserializer)?).map(Some).map_err(de::Error::custom)
+}
+
 /// What the file alone can say of a cluster.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -95,4 +112,23 @@ pub(crate) struct ClusterTable {
     /// How this node dials others, by name, where that is not what they say themselves.
     #[serde(default)]
     pub(crate) peers: BTreeMap<String, String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_of_http_may_be_a_url() {
+        let want: SocketAddr = "127.0.0.1:8086".parse().unwrap();
+        for text in ["127.0.0.1:8086", "http://127.0.0.1:8086", "HTTP://127.0.0.1:8086/"] {
+            assert_eq!(http_addr(text), Ok(want), "{text}");
+        }
+        for text in ["https://127.0.0.1:8086", "http://127.0.0.1:8086/x", "127.0.0.1", ""] {
+            assert!(http_addr(text).unwrap_err().contains(':'), "{text}");
+        }
+        let layer: Layer = toml::from_str("http_addr = \"http://127.0.0.1:8086\"").unwrap();
+        assert_eq!(layer.http_addr, Some(want));
+        assert_eq!(toml::from_str::<Layer>("").unwrap().http_addr, None);
+    }
 }

@@ -20,6 +20,8 @@ fn usage_errors_end_with_2() {
     check(&["serve"], 2, "--data-dir");
     check(&["serve", "--nonsense"], 2, "--nonsense");
     check(&["serve", "--data-dir", "x", "--max-body", "huge"], 2, "huge");
+    let http = ["serve", "--data-dir", "x", "--http-addr", "https://127.0.0.1:8086"];
+    check(&http, 2, "https is not served");
     check(&["serve", "--data-dir", "x", "--log-filter", "a=b=c"], 2, "log_filter");
     check(&["serve", "--data-dir", "x", "--config", "/nowhere.toml"], 2, "/nowhere.toml");
     check(&["serve", "--data-dir", "x", "--seeds", "a,b"], 2, "--node-name");
@@ -181,6 +183,10 @@ fn sql_runs_against_either_door() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "h,f\na,1");
     }
+    let commented = "-- a comment first\nSELECT h FROM s";
+    let output = run(&["sql", "--addr", node.flight(), "--format", "csv", "-c", commented]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "h\na", "{errors}");
 }
 
 #[test]

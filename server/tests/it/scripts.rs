@@ -88,6 +88,16 @@ fn results_go_to_a_file_and_statements_come_from_one() {
 }
 
 #[test]
+fn a_byte_order_mark_before_a_script_is_no_part_of_it() {
+    let (node, dir) = (Node::start(&[]), tempfile::tempdir().unwrap());
+    assert_eq!(output(&node, "\u{feff}\\format csv\nSELECT 1 AS n;"), "n\n1\n");
+    let included = dir.path().join("marked.sql");
+    std::fs::write(&included, "\u{feff}SELECT 2 AS n;").unwrap();
+    let script = format!("\\format csv\n\\i {}\n", included.display());
+    assert_eq!(output(&node, &script), "n\n2\n");
+}
+
+#[test]
 fn a_file_that_takes_itself_in_is_refused() {
     let (node, dir) = (Node::start(&[]), tempfile::tempdir().unwrap());
     let file = dir.path().join("itself.sql");

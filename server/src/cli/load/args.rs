@@ -46,7 +46,7 @@ pub(super) struct NodeArgs {
     /// Where Flight SQL is served
     #[arg(long, env = "QUORATE_ADDR", default_value = "grpc://127.0.0.1:50051")]
     pub(super) addr: String,
-    /// Where HTTP is served, which takes line protocol
+    /// Where HTTP is served, which takes line protocol: `host:port` or `http://host:port`
     #[arg(long, env = "QUORATE_HTTP_ADDR", default_value = "http://127.0.0.1:8086")]
     pub(super) http_addr: String,
     /// Database of the table

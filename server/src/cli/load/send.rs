@@ -43,9 +43,10 @@ pub(super) struct Sent {
 }
 
 impl Sent {
-    fn count(&mut self, receipts: &[ShardReceipt]) {
+    /// Counts the rows of a chunk. What is known of one that was sent before now was stored now: the answer was lost.
+    fn count(&mut self, receipts: &[ShardReceipt], resent: bool) {
         for receipt in receipts {
-            if receipt.duplicate {
+            if receipt.duplicate && !resent {
                 self.known += receipt.accepted;
             } else {
                 self.stored += receipt.accepted;
@@ -77,13 +78,15 @@ pub(super) async fn send_rows(
     let idempotency_key = idempotency_key.map_err(|e| format!("cannot encode the rows: {e}"))?;
     let chunk = IngestChunk { table: target.table.clone(), idempotency_key, batch };
     let mut waits = WAITS_MS.iter();
+    let mut resent = false;
     let answer = loop {
         match client.ingest_chunk(chunk.clone()).await {
             Ok(answer) => break answer,
             Err(error) => wait(waits.next(), flight_error(error)).await?,
         }
+        resent = true;
     };
-    sent.count(&answer.receipts);
+    sent.count(&answer.receipts, resent);
     sent.rejected_total += answer.rejected.total;
     for (row, reason) in answer.rejected.rows {
         // What a shard refused has no place: its number is that of rows sent before it.
@@ -105,6 +108,7 @@ pub(super) async fn send_lines(
     let LineChunk { bytes, first_line, .. } = chunk;
     let bytes = bytes::Bytes::from(bytes);
     let mut waits = WAITS_MS.iter();
+    let mut resent = false;
     let answer = loop {
         let (writer, key, body) = (writer.clone(), key.clone(), bytes.clone());
         let answer = tokio::task::spawn_blocking(move || writer.write(&key, &body)).await;
@@ -112,9 +116,10 @@ pub(super) async fn send_lines(
             Ok(answer) => break answer,
             Err(error) => wait(waits.next(), error).await?,
         }
+        resent = true;
     };
     let mut sent = Sent { rejected_total: answer.rejected_total, ..Sent::default() };
-    sent.count(&answer.receipts);
+    sent.count(&answer.receipts, resent);
     let lines: Vec<&[u8]> = if answer.rejected.is_empty() {
         Vec::new()
     } else {
@@ -188,9 +193,14 @@ mod tests {
             }))
             .unwrap()
         };
+        let receipts = [receipt(3, false), receipt(4, true), receipt(5, false)];
         let mut sent = Sent::default();
-        sent.count(&[receipt(3, false), receipt(4, true), receipt(5, false)]);
+        sent.count(&receipts, false);
         assert_eq!((sent.stored, sent.known), (8, 4));
+        // Sent again by this load after the answer was lost: no earlier load stored them.
+        let mut sent = Sent::default();
+        sent.count(&receipts, true);
+        assert_eq!((sent.stored, sent.known), (12, 0));
     }
 
     #[tokio::test]

@@ -82,7 +82,10 @@ fn expand(argument: &str) -> Result<Vec<PathBuf>, String> {
     if path.exists() || !argument.contains(['*', '?', '[']) {
         return Ok(vec![path.to_owned()]);
     }
-    let paths = glob::glob(argument).map_err(|e| format!("{argument} is no pattern: {e}"))?;
+    // By itself a last `**` matches directories only.
+    let below = argument == "**" || argument.ends_with("/**");
+    let pattern = if below { format!("{argument}/*") } else { argument.to_owned() };
+    let paths = glob::glob(&pattern).map_err(|e| format!("{argument} is no pattern: {e}"))?;
     let mut files = Vec::new();
     for path in paths {
         let path = path.map_err(|e| format!("cannot look for {argument}: {e}"))?;
@@ -240,6 +243,17 @@ mod tests {
             let error = sources(&[at(name)], None).unwrap_err();
             assert!(error.contains(why) && error.contains(name), "{error}");
         }
+    }
+
+    #[test]
+    fn two_stars_at_the_end_match_the_files_below() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("x/y")).unwrap();
+        for name in ["a.csv", "x/b.csv", "x/y/c.csv"] {
+            std::fs::write(dir.path().join(name), "x").unwrap();
+        }
+        let pattern = dir.path().join("**").display().to_string();
+        assert_eq!(names(&sources(&[pattern], None).unwrap()), ["a.csv", "b.csv", "c.csv"]);
     }
 
     #[test]

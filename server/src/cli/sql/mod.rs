@@ -74,7 +74,14 @@ pub(crate) struct SqlArgs {
     #[arg(long, env = "QUORATE_TOKEN", hide_env_values = true)]
     pub(crate) token: Option<String>,
     /// Statements to run, separated by semicolons
-    #[arg(short = 'c', long, value_name = "SQL", conflicts_with = "file")]
+    // A text may begin with a comment.
+    #[arg(
+        short = 'c',
+        long,
+        value_name = "SQL",
+        conflicts_with = "file",
+        allow_hyphen_values = true
+    )]
     pub(crate) command: Option<String>,
     /// File with statements to run; `-` is standard input
     #[arg(short = 'f', long, value_name = "FILE")]

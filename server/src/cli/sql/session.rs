@@ -109,6 +109,8 @@ impl Session {
         depth: usize,
     ) -> BoxFuture<'a, Result<Next, Failure>> {
         Box::pin(async move {
+            // Editors put a byte-order mark at the beginning of a file.
+            let text = text.strip_prefix('\u{feff}').unwrap_or(text);
             let cut = statements::cut(text);
             let last = cut.rest_is_statement.then(|| Item::Statement(cut.rest.trim()));
             for item in cut.items.into_iter().chain(last) {
