@@ -19,6 +19,7 @@ ROWS = ("SELECT 1 AS i, 'x,\"y' AS s, CAST(NULL AS DOUBLE) AS f, CAST('2024-01-0
 JSON, NDJSON, CSV = "application/json", "application/x-ndjson", "text/csv"
 ARROW = "application/vnd.apache.arrow.stream"
 PARQUET = "application/vnd.apache.parquet"
+COLUMNS = "application/vnd.quorate.columns+json"
 
 
 def ask(statement=ROWS, path="/api/v1/sql", **headers):
@@ -41,7 +42,7 @@ ACCEPTED = [
     ("text/html,application/xhtml+xml,*/*;q=0.8", JSON),
     (NDJSON, NDJSON), ("application/ndjson", NDJSON), ("application/jsonl", NDJSON),
     (CSV, CSV), ("TEXT/CSV", CSV), ("text/*", CSV), ("application/xml, text/csv", CSV), (ARROW, ARROW),
-    (PARQUET, PARQUET),
+    (PARQUET, PARQUET), (COLUMNS, COLUMNS),
     ("text/csv;q=0.5,application/json;q=0.9", JSON), ("*/*,application/json;q=0", CSV),
     ("text/csv;q=0.5,application/vnd.apache.parquet", PARQUET),
 ]
@@ -52,7 +53,9 @@ def test_accept_chooses_the_form(accept, kind):
     answer = ask(Accept=accept)
     assert (answer.status, answer.headers["Content-Type"].partition(";")[0]) == (200, kind)
     expected = {"i": 1, "s": 'x,"y', "f": None, "t": "2024-01-01T00:00:00Z", "u": 2**64 - 1, "b": True}
-    if kind in (JSON, NDJSON):
+    if kind == COLUMNS:
+        assert answer.json == {key: [value] for key, value in expected.items()}
+    elif kind in (JSON, NDJSON):
         assert answer.json == ([expected] if kind == JSON else expected)
     elif kind == CSV:
         [row] = csv.DictReader(io.StringIO(answer.text))

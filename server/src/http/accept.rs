@@ -14,10 +14,11 @@ use super::rows::Form;
 const WEIGHT_MAX: u16 = 1000;
 
 /// Each form and the names it has, in the order in which the node would choose.
-const FORMS: [(Form, &[&str]); 5] = [
+const FORMS: [(Form, &[&str]); 6] = [
     (Form::Json, &["application/json"]),
     (Form::Csv, &["text/csv", "application/csv"]),
     (Form::Lines, &["application/x-ndjson", "application/ndjson", "application/jsonl"]),
+    (Form::Columns, &["application/vnd.quorate.columns+json"]),
     (Form::Arrow, &["application/vnd.apache.arrow.stream"]),
     (Form::Parquet, &["application/vnd.apache.parquet"]),
 ];
@@ -127,6 +128,7 @@ mod tests {
             ("application/json;q=0", None),
             ("*/*;q=0", None),
             ("application/vnd.apache.arrow.stream; codec=none; Q=0.001", Some(Form::Arrow)),
+            ("text/csv;q=0.5, application/vnd.quorate.columns+json", Some(Form::Columns)),
             ("image/png", None),
             ("garbage*", None),
         ] {

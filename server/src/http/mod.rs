@@ -6,7 +6,7 @@
 //! | path | what |
 //! |---|---|
 //! | `/write`, `/api/v2/write`, `/api/v3/write_lp` | line protocol, with the parameters of InfluxDB 1, 2, and 3 |
-//! | `/api/v1/sql` | a statement; rows as JSON, newline-delimited JSON, CSV, an Arrow stream, or Parquet |
+//! | `/api/v1/sql` | a statement; rows as JSON, newline-delimited JSON, JSON by columns, CSV, an Arrow stream, or Parquet |
 //! | `/health`, `/ready`, `/ping` | whether the process lives, serves, and is something like InfluxDB |
 //! | `/metrics` | counters as Prometheus text |
 //! | `/openapi.json` | all of this, described for machines |
@@ -26,6 +26,7 @@ mod keys;
 mod write;
 
 mod accept;
+mod columns;
 mod csv;
 mod packing;
 mod rows;

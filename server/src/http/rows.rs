@@ -1,4 +1,4 @@
-//! Rows as bytes, batch by batch: JSON, newline-delimited JSON, CSV, Arrow, Parquet.
+//! Rows as bytes, batch by batch: JSON, newline-delimited JSON, JSON by columns, CSV, Arrow, Parquet.
 //!
 //! Values are exact in every form: integers in full, floats in the shortest text that reads back to the same bits. JSON
 //! has no NaN and no infinities: they are the texts `"NaN"`, `"Infinity"` and `"-Infinity"`. A name that occurs twice
@@ -26,6 +26,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 
+use super::columns::ColumnsWriter;
 use super::csv::CsvWriter;
 use super::times::check_times;
 
@@ -39,6 +40,8 @@ pub(crate) enum Form {
     Json,
     /// One object per line.
     Lines,
+    /// One object of lists, one for each column.
+    Columns,
     /// Comma-separated, with a header.
     Csv,
     /// An Arrow IPC stream.
@@ -53,6 +56,7 @@ impl Form {
         match self {
             Self::Json => "application/json",
             Self::Lines => "application/x-ndjson",
+            Self::Columns => "application/vnd.quorate.columns+json",
             Self::Csv => "text/csv; charset=utf-8; header=present",
             Self::Arrow => "application/vnd.apache.arrow.stream",
             Self::Parquet => "application/vnd.apache.parquet",
@@ -63,6 +67,7 @@ impl Form {
 enum Writer {
     Json(JsonWriter<Vec<u8>, JsonArray>),
     Lines(JsonWriter<Vec<u8>, LineDelimited>),
+    Columns(ColumnsWriter),
     Csv(CsvWriter),
     Arrow(Box<StreamWriter<Vec<u8>>>),
     Parquet(Box<ArrowWriter<Vec<u8>>>),
@@ -77,12 +82,12 @@ pub(crate) struct RowsWriter {
 impl RowsWriter {
     /// A writer for rows of this schema; [`ArrowError::NotYetImplemented`] if the form cannot hold one of its types.
     pub(crate) fn new(form: Form, schema: &Schema) -> Result<Self, ArrowError> {
-        let distinct = matches!(form, Form::Json | Form::Lines | Form::Parquet);
+        let distinct = matches!(form, Form::Json | Form::Lines | Form::Columns | Form::Parquet);
         let mut schema = plain_schema(schema, distinct);
         if form == Form::Parquet {
             schema = parquet_schema(&schema)?;
         }
-        if matches!(form, Form::Json | Form::Lines | Form::Csv) {
+        if matches!(form, Form::Json | Form::Lines | Form::Columns | Form::Csv) {
             check_json(&schema)?;
         }
         let schema = Arc::new(schema);
@@ -92,6 +97,7 @@ impl RowsWriter {
         let writer = match form {
             Form::Json => Writer::Json(json().build(Vec::new())),
             Form::Lines => Writer::Lines(json().build(Vec::new())),
+            Form::Columns => Writer::Columns(ColumnsWriter::new(&schema)),
             Form::Csv => Writer::Csv(CsvWriter::new(&schema)),
             Form::Arrow => Writer::Arrow(Box::new(StreamWriter::try_new(Vec::new(), &schema)?)),
             Form::Parquet => Writer::Parquet(Box::new(parquet_writer(&schema)?)),
@@ -114,6 +120,7 @@ impl RowsWriter {
         match &mut self.writer {
             Writer::Json(writer) => check_times(&batch).and_then(|()| writer.write(&batch)),
             Writer::Lines(writer) => check_times(&batch).and_then(|()| writer.write(&batch)),
+            Writer::Columns(writer) => check_times(&batch).and_then(|()| writer.batch(&batch)),
             Writer::Csv(writer) => writer.batch(&batch),
             Writer::Arrow(writer) => writer.write(&batch),
             Writer::Parquet(writer) => {
@@ -135,6 +142,10 @@ impl RowsWriter {
                 Ok(())
             }
             Writer::Lines(writer) => writer.finish(),
+            Writer::Columns(writer) => {
+                writer.finish();
+                Ok(())
+            }
             Writer::Csv(_) => Ok(()),
             Writer::Arrow(writer) => writer.finish(),
             Writer::Parquet(writer) => writer.finish().map(drop).map_err(ArrowError::from),
@@ -146,6 +157,7 @@ impl RowsWriter {
         match &mut self.writer {
             Writer::Json(writer) => std::mem::take(writer.get_mut()),
             Writer::Lines(writer) => std::mem::take(writer.get_mut()),
+            Writer::Columns(writer) => writer.take(),
             Writer::Csv(writer) => writer.take(),
             Writer::Arrow(writer) => std::mem::take(writer.get_mut()),
             Writer::Parquet(writer) => std::mem::take(writer.inner_mut()),
@@ -342,6 +354,30 @@ mod tests {
         let list = text(Form::Json, &[batch(), batch()]);
         assert_eq!(list, format!("[{first},{second},{first},{second}]\n"));
         assert_eq!(text(Form::Json, &[batch().slice(0, 0)]), "[]\n");
+    }
+
+    #[test]
+    fn columns_hold_what_rows_hold() {
+        let columns = text(Form::Columns, &[batch().slice(0, 1), batch().slice(1, 1)]);
+        let columns: serde_json::Value = serde_json::from_str(&columns).unwrap();
+        let rows: serde_json::Value = serde_json::from_str(&text(Form::Json, &[batch()])).unwrap();
+        for (n, row) in rows.as_array().unwrap().iter().enumerate() {
+            for (name, value) in row.as_object().unwrap() {
+                assert_eq!(columns[name][n], *value, "{name}");
+            }
+        }
+        let none = text(Form::Columns, &[batch().slice(0, 0)]);
+        assert_eq!(none, "{\"time\":[],\"host\":[],\"f\":[],\"i\":[],\"s\":[]}\n");
+    }
+
+    #[test]
+    fn columns_that_take_too_much_are_refused() {
+        let wide: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(1 << 20)]));
+        let batch = RecordBatch::try_from_iter([("s", wide)]).unwrap();
+        let mut writer = RowsWriter::new(Form::Columns, &batch.schema()).unwrap();
+        let refused = (0..17).find_map(|_| writer.batch(&batch).err());
+        let Some(ArrowError::NotYetImplemented(message)) = refused else { panic!("{refused:?}") };
+        assert!(message.contains("LIMIT"), "{message}");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Rows are streamed: each batch is encoded on a thread for CPU work when the client has taken the one before, so that a
 //! result of any size needs a few batches of memory, in Parquet a row group. What fails before the first batch is an error
-//! with its status; what fails later cuts the answer off, which no HTTP client takes for the whole.
+//! with its status; what fails later cuts the answer off, which no HTTP client takes for the whole. Columns of JSON are
+//! made before the first byte goes out, up to their bound.
 
 use std::sync::Arc;
 
@@ -112,11 +113,13 @@ fn updated(count: Option<u64>, form: Form, mut packing: Packing) -> Result<Respo
 /// A writer of rows, unless the form that the client wants cannot hold them.
 fn writer(form: Form, schema: &Schema) -> Result<RowsWriter, HttpError> {
     RowsWriter::new(form, schema).map_err(|error| match error {
-        ArrowError::NotYetImplemented(message) => {
-            HttpError::new(StatusCode::NOT_ACCEPTABLE, "not_acceptable", message)
-        }
+        ArrowError::NotYetImplemented(message) => not_acceptable(message),
         other => internal(other),
     })
+}
+
+fn not_acceptable(message: String) -> HttpError {
+    HttpError::new(StatusCode::NOT_ACCEPTABLE, "not_acceptable", message)
 }
 
 fn internal(error: impl std::fmt::Display) -> HttpError {
@@ -136,6 +139,9 @@ struct Sending {
 
 async fn rows(mut query: QueryStream, form: Form, packing: Packing) -> Result<Response, HttpError> {
     let writer = writer(form, &query.schema)?;
+    if form == Form::Columns {
+        return columns(query, writer, packing).await;
+    }
     // What fails at once still has a status of its own.
     let first = match query.batches.next().await {
         Some(Ok(batch)) => Some(batch),
@@ -156,6 +162,33 @@ async fn rows(mut query: QueryStream, form: Form, packing: Packing) -> Result<Re
         }
     });
     Ok((headers, Body::from_stream(bytes)).into_response())
+}
+
+/// Rows of the form that has no first byte before the last row.
+async fn columns(
+    mut query: QueryStream,
+    mut writer: RowsWriter,
+    mut packing: Packing,
+) -> Result<Response, HttpError> {
+    while let Some(batch) = query.batches.next().await {
+        let batch = batch.map_err(quorate_engine::Error::from)?;
+        let work = tokio::task::spawn_blocking(move || writer.batch(&batch).map(|()| writer));
+        writer = work.await.map_err(internal)?.map_err(|error| match error {
+            ArrowError::NotYetImplemented(message) => not_acceptable(message),
+            // A value that JSON has no form for: the statement's to change.
+            ArrowError::InvalidArgumentError(message) => HttpError::invalid(message),
+            other => internal(other),
+        })?;
+    }
+    let headers = packing.headers(Form::Columns);
+    let work = tokio::task::spawn_blocking(move || {
+        writer.finish().map_err(std::io::Error::other)?;
+        let mut bytes = packing.pack(writer.take())?;
+        bytes.extend(packing.finish()?);
+        Ok::<_, std::io::Error>(bytes)
+    });
+    let bytes = work.await.map_err(internal)?.map_err(internal)?;
+    Ok((headers, bytes).into_response())
 }
 
 impl Sending {

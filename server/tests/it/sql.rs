@@ -31,6 +31,16 @@ fn rows_come_in_the_form_that_is_accepted() {
             "\n",
         )
     );
+    let columns = ask("application/vnd.quorate.columns+json");
+    assert_eq!(columns.header("content-type"), Some("application/vnd.quorate.columns+json"));
+    assert_eq!(
+        columns.text(),
+        concat!(
+            r#"{"time":["1970-01-01T00:00:01Z","1970-01-01T00:00:02Z","1970-01-01T00:00:03Z"],"#,
+            r#""h":["a","b",null],"f":[1.5,2.5,-0.0],"i":[1,2,3]}"#,
+            "\n",
+        )
+    );
     let lines = ask("application/x-ndjson");
     assert_eq!(lines.text().lines().count(), 3);
     let csv = ask("text/csv");
@@ -43,6 +53,18 @@ fn rows_come_in_the_form_that_is_accepted() {
         .collect();
     assert_eq!(ints, [1, 2, 3]);
     assert_eq!(ask("image/png").status, 406);
+}
+
+#[test]
+fn more_rows_than_go_by_columns_are_refused() {
+    let node = node();
+    let accept = [("accept", "application/vnd.quorate.columns+json")];
+    let ask = |sql: &str| node.post_with("/api/v1/sql", sql, &accept);
+    let long = ask("SELECT value, md5(CAST(value AS VARCHAR)) FROM generate_series(1, 1000000)");
+    assert_eq!(long.status, 406);
+    assert!(long.text().contains("\"not_acceptable\"") && long.text().contains("LIMIT"));
+    assert_eq!(ask("SELECT i FROM c WHERE i > 9").text(), "{\"i\":[]}\n");
+    assert_eq!(ask("SELECT 1 / (i - 3) AS x FROM c").status, 400);
 }
 
 #[test]
