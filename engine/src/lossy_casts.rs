@@ -3,13 +3,13 @@
 //! DataFusion 55 takes a filter on a cast for one on what is cast: `CAST(v AS BIGINT) = 5` makes it believe that `v` is 5 in
 //! all rows, though it may be 5.1 and 5.9, and so it leaves `ORDER BY v` out. It takes −0 and 0, which are equal and sort
 //! apart, for one value as well. And it takes every cast from one type of time to another for one that keeps the order: the
-//! time of day does not, nor the wall time where clocks are put back. So such casts get a mark, which is a function that
+//! time of day does not, nor the date where clocks are put back over midnight. So such casts get a mark, which is a function that
 //! answers its argument and of which nothing is known.
 //!
 //! | where | what is marked |
 //! |---|---|
 //! | in filters | casts of numbers or times to a type that holds fewer values; floats that are compared by `=`, unless with a constant that is not zero |
-//! | anywhere | casts of times to a time of day, and of instants in a time zone to wall time |
+//! | anywhere | casts of times to a time of day, and of instants in a time zone to a date |
 
 use std::sync::{Arc, LazyLock};
 
@@ -164,7 +164,7 @@ fn loses_order(from: &DataType, to: &DataType) -> bool {
     let has_jumps = zone.as_deref().is_some_and(|zone| zone != crate::engine::UTC);
     match to {
         DataType::Time32(_) | DataType::Time64(_) => true,
-        DataType::Date32 | DataType::Date64 | DataType::Timestamp(_, None) => has_jumps,
+        DataType::Date32 | DataType::Date64 => has_jumps,
         _ => false,
     }
 }

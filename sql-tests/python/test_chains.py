@@ -24,7 +24,7 @@ ANSWERED = {
     "casts": "SELECT count(*) AS n FROM {table} WHERE v" + "::BIGINT" * 499 + " >= 0",
     "unions": "SELECT count(*) AS n FROM (SELECT 0 WHERE false" + chain(" UNION ALL SELECT {} WHERE false", "", 496)
               + " UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3)",
-    "case": "SELECT count(*) AS n FROM {table} WHERE CASE " + chain("WHEN v = -{} THEN false", " ", 2000) + " ELSE true END",
+    "case": "SELECT count(*) AS n FROM {table} WHERE CASE " + chain("WHEN v = -1{} THEN false", " ", 100) + " ELSE true END",
 }
 
 REFUSED = {
