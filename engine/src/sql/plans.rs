@@ -12,7 +12,7 @@
 //! - Only of texts that are queries: a `DELETE` asks a query of its own first, which is not what its text stands for.
 //! - No parameters: their values decide types.
 //!
-//! **Limits.** Least recently used plans are forgotten; long texts are not kept. `EXPLAIN` is planned anew, so that it says
+//! **Limits.** Least recently used plans are forgotten, and all of them when the catalog changes; long texts are not kept. `EXPLAIN` is planned anew, so that it says
 //! what planning costs.
 
 use std::collections::BTreeSet;
@@ -66,6 +66,14 @@ pub(crate) struct KnownPlan {
     catalog: Arc<Catalog>,
 }
 
+/// The plans over one version of the catalog.
+#[derive(Debug)]
+struct Plans {
+    by_text: LruCache<Asked, Arc<KnownPlan>>,
+    /// The version of the last one: older ones go with it, and with them the versions that they hold.
+    catalog: Option<Arc<Catalog>>,
+}
+
 impl KnownPlan {
     /// Whether it is what a statement over this catalog would be planned as.
     pub(super) fn is_current(&self, catalog: &Arc<Catalog>) -> bool {
@@ -76,13 +84,14 @@ impl KnownPlan {
 /// The plans that a node knows.
 #[derive(Debug)]
 pub(crate) struct KnownPlans {
-    plans: Mutex<LruCache<Asked, Arc<KnownPlan>>>,
+    plans: Mutex<Plans>,
     used: AtomicU64,
 }
 
 impl Default for KnownPlans {
     fn default() -> Self {
-        Self { plans: Mutex::new(LruCache::new(PLANS_MAX)), used: AtomicU64::new(0) }
+        let plans = Plans { by_text: LruCache::new(PLANS_MAX), catalog: None };
+        Self { plans: Mutex::new(plans), used: AtomicU64::new(0) }
     }
 }
 
@@ -92,7 +101,7 @@ impl KnownPlans {
         if sql.len() > TEXT_BYTES_MAX {
             return None;
         }
-        self.plans.lock().get(&Asked::new(sql, options)).cloned()
+        self.plans.lock().by_text.get(&Asked::new(sql, options)).cloned()
     }
 
     /// Keeps the analyzed plan of a text, if it can be used again.
@@ -110,7 +119,13 @@ impl KnownPlans {
             shared: context.views.shared(),
             catalog: Arc::clone(&context.catalog),
         };
-        self.plans.lock().put(Asked::new(sql, &context.options), Arc::new(known));
+        let mut plans = self.plans.lock();
+        let is_same = plans.catalog.as_ref().is_some_and(|catalog| known.is_current(catalog));
+        if !is_same {
+            plans.by_text.clear();
+            plans.catalog = Some(Arc::clone(&context.catalog));
+        }
+        plans.by_text.put(Asked::new(sql, &context.options), Arc::new(known));
         Ok(())
     }
 
