@@ -61,7 +61,6 @@ pub(crate) async fn run_flushes(machine: Arc<ShardMachine>, slots: JobSlots) {
         match built {
             Ok(()) => {
                 retry = Retry::new();
-                machine.failing.store(false, Ordering::SeqCst);
                 machine.installed.notify_waiters();
                 machine.work.notify_one();
             }
@@ -163,8 +162,8 @@ impl Retry {
 /// What a job made, as hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Made {
-    job: u64,
-    content: [u8; 32],
+    pub(super) job: u64,
+    pub(super) content: [u8; 32],
     files: [u8; 32],
 }
 
@@ -205,8 +204,7 @@ fn flush(machine: &ShardMachine, job: u64) -> Result<(), Error> {
     let open = open(machine, &built)?;
     let made = Made::of(job, &built.segments);
     if machine.install_flush(job, built.segments, open, built.deduplicated)? {
-        machine.note_made(job, made.content)?;
-        machine.to_verify.lock().push(made);
+        machine.note_made(made)?;
     }
     machine.remove_released()?;
     Ok(())
@@ -217,8 +215,7 @@ fn compact(machine: &ShardMachine, job: u64) -> Result<(), Error> {
     let open = open(machine, &built)?;
     let made = Made::of(job, &built.segments);
     if machine.install_compaction(job, built.segments, open, built.deduplicated)? {
-        machine.note_made(job, made.content)?;
-        machine.to_verify.lock().push(made);
+        machine.note_made(made)?;
     }
     Ok(())
 }

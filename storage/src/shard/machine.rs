@@ -291,6 +291,8 @@ impl ShardMachine {
         open: Vec<Arc<OpenSegment>>,
         deduplicated: u64,
     ) -> Result<bool, Error> {
+        // Before anybody sees that it is done, and asks for the next one.
+        self.failing.store(false, Ordering::SeqCst);
         let flush = {
             let mut live = self.live.lock();
             for segment in open {
@@ -451,6 +453,7 @@ impl ShardMachine {
         open: Vec<Arc<OpenSegment>>,
         deduplicated: u64,
     ) -> Result<bool, Error> {
+        self.failing.store(false, Ordering::SeqCst);
         let mut live = self.live.lock();
         let inputs: Vec<Arc<SegmentPin>> = live
             .state
@@ -475,10 +478,20 @@ impl ShardMachine {
         Ok(installed)
     }
 
-    /// Notes what a job made, to be compared with what a majority made.
-    pub(crate) fn note_made(&self, job: u64, content_hash: [u8; 32]) -> Result<(), Error> {
-        let noted = self.live.lock().state.note_made(job, content_hash);
-        noted.map_err(|diverged| Error::Corrupt(diverged.to_string()))
+    /// Notes what a job made, to be compared with what a majority made; in case that they were faster, at once.
+    pub(crate) fn note_made(&self, made: Made) -> Result<(), Error> {
+        let mut live = self.live.lock();
+        let agreed = live
+            .state
+            .note_made(made.job, made.content)
+            .map_err(|diverged| Error::Corrupt(diverged.to_string()))?;
+        if agreed {
+            live.verified.push(made.job);
+            self.work.notify_one();
+        } else {
+            self.to_verify.lock().push(made);
+        }
+        Ok(())
     }
 
     /// Removes the files that nobody holds any more. Blocks on the disk.

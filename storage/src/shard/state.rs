@@ -427,13 +427,14 @@ impl ShardState {
         Ok(())
     }
 
-    /// Notes what a job made here, and compares it with what a majority agreed on, if that is known.
-    pub(crate) fn note_made(&mut self, job: u64, content_hash: [u8; 32]) -> Result<(), Diverged> {
+    /// Notes what a job made here, and compares it with what a majority agreed on, if that is known. Returns whether it
+    /// is: nobody will say so again.
+    pub(crate) fn note_made(&mut self, job: u64, content_hash: [u8; 32]) -> Result<bool, Diverged> {
         if let Some(agreed) = self.agreed.remove(&job) {
-            return check_content(job, &content_hash, &agreed);
+            return check_content(job, &content_hash, &agreed).map(|()| true);
         }
         self.made.insert(job, content_hash);
-        Ok(())
+        Ok(false)
     }
 
     /// Whether a job made the same here as there; `None` if it is not done, or if nothing can be said any more: the hash is

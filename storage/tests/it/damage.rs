@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use quorate_storage::catalog::TableOptions;
 use quorate_storage::scan::{ScanRequest, TimeRange};
@@ -169,6 +170,43 @@ async fn replaced_files_go_once_no_manifest_names_them() {
     stop(store).await;
     let store = open(&disk).await;
     assert_eq!(files(&disk, "segments").len(), store.segments().len());
+    assert_eq!(read(&store).await, expect(&all));
+    stop(store).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replaced_files_go_although_the_others_agreed_before_the_job_was_done_here() {
+    let disk = SimDisk::new(9);
+    let all = three_flushes(&disk).await;
+    let store = open(&disk).await;
+    store.compact().await.unwrap();
+    let purged = |store: &Store| -> Vec<_> {
+        store.status().shards.iter().map(|s| s.group.purged).collect()
+    };
+    let before = purged(&store);
+    store.flush().await.unwrap();
+    // That the flush is agreed on, and so the compaction before it, lets some of the log go.
+    while purged(&store).iter().zip(&before).any(|(now, before)| now <= before) {
+        tokio::task::yield_now().await;
+    }
+    stop(store).await;
+    let manifests = files(&disk, "manifest");
+    assert_eq!(manifests.len(), 4, "two generations per shard: {manifests:?}");
+    for newest in [&manifests[1], &manifests[3]] {
+        disk.flip_bit(newest, 8 * 100).unwrap();
+    }
+    // The compaction is done once more, behind the entry of the log that says that all agree.
+    let store = open(&disk).await;
+    let released = async {
+        loop {
+            store.compact().await.unwrap();
+            store.flush().await.unwrap();
+            if files(&disk, "segments").len() == store.segments().len() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), released).await.expect("replaced files go");
     assert_eq!(read(&store).await, expect(&all));
     stop(store).await;
 }
