@@ -14,8 +14,8 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use crate::Error;
 
-/// Operators, other than AND and OR, from the top of an expression to its bottom; queries of one set operation, and tables
-/// of one join.
+/// Operators, other than AND and OR, from the top of an expression to its bottom, with the tables of the join that it stands
+/// in and the queries that set operations put together.
 const CHAIN_MAX: usize = 500;
 /// Conditions that AND and OR put together.
 const CONDITIONS_MAX: usize = 5_000;
@@ -29,12 +29,15 @@ struct Level {
     /// Operators of the expression at hand, and the deepest of what is in parentheses within it.
     operators: usize,
     within: usize,
-    /// The deepest of the expressions before.
+    /// The deepest of the expressions before, of the SELECT at hand.
     deepest: usize,
     /// ANDs and ORs of the expression at hand.
     conditions: usize,
-    /// Set operations and joins.
-    queries: usize,
+    /// Joins of the SELECT at hand.
+    joins: usize,
+    /// The deepest SELECT before, and the set operations that put them together.
+    selects: usize,
+    set_operations: usize,
     /// Whether commas are between tables.
     in_from: bool,
 }
@@ -42,7 +45,20 @@ struct Level {
 impl Level {
     /// How deep its tree is, about.
     fn depth(&self) -> usize {
-        self.deepest.max(self.operators + self.within) + self.queries
+        self.selects.max(self.select()) + self.set_operations
+    }
+
+    /// How deep the SELECT at hand is.
+    fn select(&self) -> usize {
+        self.deepest.max(self.operators + self.within) + self.joins
+    }
+
+    /// Another SELECT begins, which a set operation puts beside those before.
+    fn next_select(&mut self) {
+        self.selects = self.selects.max(self.select());
+        self.set_operations += 1;
+        self.next_expression();
+        (self.deepest, self.joins, self.in_from) = (0, 0, false);
     }
 
     /// Another expression begins, which may be a condition of the same chain.
@@ -77,11 +93,9 @@ impl Level {
             | Keyword::DIV
             | Keyword::OVERLAPS
             | Keyword::NOTNULL => self.operators += 1,
-            Keyword::JOIN => self.queries += 1,
+            Keyword::JOIN => self.joins += 1,
             Keyword::UNION | Keyword::INTERSECT | Keyword::EXCEPT | Keyword::MINUS => {
-                self.queries += 1;
-                self.in_from = false;
-                self.next_expression();
+                self.next_select();
             }
             Keyword::FROM => self.in_from |= !after_distinct,
             Keyword::SELECT
@@ -130,7 +144,7 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), Error> {
         };
         match token {
             Token::Comma => {
-                level.queries += usize::from(level.in_from);
+                level.joins += usize::from(level.in_from);
                 level.next_expression();
             }
             Token::Word(_) => level.keyword(keyword, after_distinct),
@@ -242,4 +256,49 @@ fn balanced(mut conditions: Vec<Expr>, by: &BinaryOperator) -> Expr {
         conditions = halves;
     }
     conditions.pop().unwrap_or_else(|| Expr::value(Value::Null))
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::sqlparser::dialect::GenericDialect;
+    use datafusion::sql::sqlparser::tokenizer::Tokenizer;
+
+    use super::*;
+
+    fn place_of_refusal(sql: &str) -> Option<(u64, u64)> {
+        let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().unwrap();
+        match check(&tokens) {
+            Ok(()) => None,
+            Err(Error::Syntax { line, column, .. }) => Some((line, column)),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn chain(of: &str, by: &str, count: usize) -> String {
+        vec![of; count].join(by)
+    }
+
+    #[test]
+    fn queries_of_a_set_operation_do_not_add_up_their_joins_and_operators() {
+        let joins = "SELECT 1 FROM a JOIN b ON a.x = b.x, c";
+        let sums = "SELECT 1 + 1 + 1 + 1";
+        for query in [joins, sums] {
+            assert_eq!(place_of_refusal(&chain(query, " UNION ALL ", 490)), None, "{query}");
+        }
+        let long = format!("SELECT {}", chain("1", " + ", 300));
+        let unions = chain(sums, " UNION ", 300);
+        assert_eq!(place_of_refusal(&format!("{long} UNION SELECT 1")), None);
+        assert!(place_of_refusal(&format!("{long} UNION {unions}")).is_some());
+        assert!(place_of_refusal(&format!("{unions} UNION {long}")).is_some());
+    }
+
+    #[test]
+    fn joins_of_one_query_and_operators_add_up() {
+        let joins = format!("SELECT 1 FROM {}", chain("a", " JOIN ", 300));
+        assert_eq!(place_of_refusal(&joins), None);
+        let sums = format!("{joins} WHERE {} = 1", chain("1", " + ", 300));
+        assert!(place_of_refusal(&sums).is_some());
+        let commas = format!("SELECT 1 FROM {}", chain("a", ",\n", 600));
+        assert_eq!(place_of_refusal(&commas), Some((501, 2)));
+    }
 }

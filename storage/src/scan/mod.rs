@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! TableView ─ prune by time ─ select series ─ cut into partitions ─→ TableScan
-//! ScanPartition ─ open sources ─ Cut ─ Merge ─ assemble ─→ record batches of 8,192 rows
+//! ScanPartition ─ open sources ─ Cut ─ Merge ─ assemble ─→ record batches of up to 8,192 rows
 //! ```
 //!
 //! A partition is a contiguous range of series over all sources (memtable runs and segments of all shards), so each stream

@@ -56,7 +56,8 @@ impl ScanPartition {
         self.rows_max
     }
 
-    /// Opens the stream: batches of about 8,192 rows. Each call of `next` blocks on disk reads and decoding.
+    /// Opens the stream: batches of up to 8,192 rows; 2,048 rows of one series that lie together may be one. Each call of
+    /// `next` blocks on disk reads and decoding.
     pub fn open(
         &self,
     ) -> Result<Box<dyn Iterator<Item = Result<RecordBatch, Error>> + Send>, Error> {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arrow::array::{AsArray, BooleanArray};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, TimestampNanosecondType, UInt64Type};
 use arrow::record_batch::RecordBatch;
 
 use super::*;
@@ -15,13 +15,23 @@ use crate::{ColumnId, Error};
 
 const TIME: ColumnId = ColumnId(0);
 
+/// What the values of a row are made of.
+fn seed_of(time: i64) -> u8 {
+    (time % 251) as u8
+}
+
 /// A view of these (series, time), inserted one batch after another.
 fn view(batches: &[&[(usize, i64)]]) -> TableView {
+    view_of(batches, SLICE)
+}
+
+fn view_of(batches: &[&[(usize, i64)]], slice: i64) -> TableView {
     let mut memtable = Memtable::new(0);
     for (log_index, rows) in (0u64..).zip(batches) {
-        let rows: Vec<_> = rows.iter().map(|(series, time)| new_row(*series, *time, 3)).collect();
+        let rows = rows.iter().map(|(series, time)| new_row(*series, *time, seed_of(*time)));
+        let rows: Vec<_> = rows.collect();
         let rows = batch(&rows, u8::MAX, Nulls::Absent);
-        memtable.insert(TABLE, rows, &TimeSlices::uniform(SLICE), log_index).unwrap();
+        memtable.insert(TABLE, rows, &TimeSlices::uniform(slice), log_index).unwrap();
     }
     let rows =
         ShardRows { memtables: vec![memtable.view(TABLE, TimeRange::ALL)], ..ShardRows::default() };
@@ -161,4 +171,45 @@ fn columns_come_in_the_order_of_the_request_and_tags_as_views() {
     assert_eq!(schema.field(0).data_type(), &DataType::Utf8View);
     assert!(!schema.field_with_name("time").unwrap().is_nullable());
     assert_eq!(schema.fields().len(), table.columns.len());
+}
+
+#[test]
+fn long_slices_are_batches_of_their_own_and_short_ones_are_put_together() {
+    // In the order of their keys, with rows from time 0 on; the scan leaves out the first 50 of each.
+    let series = [
+        ((None, None), 0, 5_000),
+        ((None, Some("eu")), 3, 100),
+        ((Some("a"), None), 1, 3_000),
+        ((Some("a"), Some("eu")), 4, 200),
+        ((Some("b\0"), None), 2, 9_000),
+        ((Some("b\0"), Some("eu")), 5, 2_500),
+    ];
+    let all: Vec<(usize, i64)> =
+        series.iter().flat_map(|(_, number, rows)| (0..*rows).map(|t| (*number, t))).collect();
+    let time = TimeRange { start: 50, end: 20_000 };
+    let columns = [ColumnId(1), ColumnId(5), TIME, ColumnId(4)];
+    let scan = view_of(&[&all], 1 << 40).scan(ScanRequest { time, ..request(&columns) }).unwrap();
+    let batches: Vec<RecordBatch> =
+        scan.partitions[0].open().unwrap().map(|batch| batch.unwrap()).collect();
+    let rows: Vec<usize> = batches.iter().map(RecordBatch::num_rows).collect();
+    assert_eq!(rows, [4_950, 8_192, 3_908, 2_450]);
+    let mut want = series
+        .iter()
+        .flat_map(|(tags, _, rows)| (50..*rows).map(move |time| (tags.0, tags.1, time)));
+    for batch in &batches {
+        let hosts = batch.column(0).as_string_view();
+        let regions = batch.column(1).as_string_view();
+        let times = batch.column(2).as_primitive::<TimestampNanosecondType>();
+        let values = batch.column(3).as_primitive::<UInt64Type>();
+        for (row, (host, region)) in hosts.iter().zip(regions).enumerate() {
+            assert_eq!(Some((host, region, times.value(row))), want.next());
+            let value = match seed_of(times.value(row)) {
+                seed if seed % 4 == 0 => u64::MAX,
+                seed if seed % 4 == 1 => 1 << 63,
+                seed => u64::from(seed),
+            };
+            assert_eq!(values.value(row), value);
+        }
+    }
+    assert_eq!(want.next(), None);
 }
