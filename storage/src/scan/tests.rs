@@ -17,7 +17,7 @@ const TIME: ColumnId = ColumnId(0);
 
 /// What the values of a row are made of.
 fn seed_of(time: i64) -> u8 {
-    (time % 251) as u8
+    u8::try_from(time.rem_euclid(251)).unwrap()
 }
 
 /// A view of these (series, time), inserted one batch after another.
