@@ -17,6 +17,7 @@ use quorate_storage::{Disk, Durations, Store, StoreOptions};
 
 use crate::exec::{QueryRegistry, QueryRuntime, YieldRule};
 use crate::in_lists::InListRule;
+use crate::intervals::SpanPlanner;
 use crate::lossy_casts::LossyCastRule;
 use crate::memory::MemoryDatabases;
 use crate::one_zero::OneZeroRule;
@@ -254,6 +255,8 @@ fn template(partitions: usize, env: Arc<RuntimeEnv>) -> Result<SessionState, Dat
     // Streams that come sorted by series and time are worth more than a shuffle.
     options.optimizer.prefer_existing_sort = true;
     options.execution.sort_pushdown_buffer_capacity = SORT_BUFFER_BYTES;
+    // What a scan reckons with is good enough to leave out exchanges that cost more than the work that they share out.
+    options.execution.use_row_number_estimates_to_optimize_partitioning = true;
     // DataFusion 55 plans `b IS NOT TRUE` as a column that may be null, and refuses to group by it otherwise.
     options.execution.skip_physical_aggregate_schema_check = true;
     let mut state = SessionStateBuilder::new()
@@ -267,6 +270,7 @@ fn template(partitions: usize, env: Arc<RuntimeEnv>) -> Result<SessionState, Dat
         .with_physical_optimizer_rules(physical::rules())
         .build();
     state.register_function_rewrite(Arc::new(PatternRewrite))?;
+    state.register_expr_planner(Arc::new(SpanPlanner))?;
     let state = quorate_timeseries::install(state)?;
     let mut state = SessionStateBuilder::new_from_existing(state)
         .with_physical_optimizer_rule(quorate_timeseries::sort_within())
