@@ -11,6 +11,7 @@ mod error;
 mod exec;
 mod in_lists;
 pub mod ingest;
+mod intervals;
 mod lossy_casts;
 mod memory;
 mod one_zero;

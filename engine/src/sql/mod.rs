@@ -14,6 +14,7 @@ mod alter;
 mod cast;
 mod chains;
 mod cluster;
+mod concat;
 mod context;
 mod copy;
 mod create;

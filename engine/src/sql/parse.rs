@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::chains;
 use super::cluster::{self, ClusterChange};
+use super::concat;
 use super::copy::{self, CopyStatement};
 use super::distinct;
 use super::notes::{self, NoteStatement};
@@ -151,6 +152,7 @@ fn rewrite(statement: &mut Statement) -> Result<(), DataFusionError> {
 
 fn rewrite_inner(statement: &mut SqlStatement) -> Result<(), DataFusionError> {
     chains::balance(statement);
+    concat::regroup(statement);
     distinct::rebind(statement);
     table_functions::name_tables(statement);
     quorate_timeseries::rewrite(statement)
