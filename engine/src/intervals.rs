@@ -1,7 +1,7 @@
 //! [`SpanPlanner`]: intervals and durations times a number, or divided by one, as in `5 * INTERVAL '1 minute'` and
 //! `(max(time) - min(time)) / 2`. DataFusion 55 has no such operators.
 //!
-//! Intervals are multiplied as in PostgreSQL (`interval_mul` of `src/backend/utils/adt/timestamp.c`): each part by itself;
+//! Intervals are multiplied as in `PostgreSQL` (`interval_mul` of `src/backend/utils/adt/timestamp.c`): each part by itself;
 //! what is left of a month goes to the days, 30 of them, and what is left of a day to the time, 24 hours.
 
 use std::sync::{Arc, LazyLock};
@@ -174,14 +174,11 @@ impl Scaled {
             if self.scale == Scale::Over && number.is_zero() {
                 return Err(ArrowError::DivideByZero.into());
             }
-            match scale(span, number) {
-                Some(scaled) => Ok(Some(scaled)),
-                None => exec_err!(
-                    "an interval {} {} is out of range",
-                    if self.scale == Scale::Times { "times" } else { "divided by" },
-                    number.shown()
-                ),
+            if let Some(scaled) = scale(span, number) {
+                return Ok(Some(scaled));
             }
+            let operator = if self.scale == Scale::Times { "times" } else { "divided by" };
+            exec_err!("an interval {operator} {} is out of range", number.shown())
         });
         Ok(Arc::new(values.collect::<Result<PrimitiveArray<T>>>()?))
     }

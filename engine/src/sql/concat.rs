@@ -1,4 +1,4 @@
-//! `||` binds looser than `*`, `/`, `%`, `+` and `-`, and tighter than comparisons, as in PostgreSQL and DuckDB:
+//! `||` binds looser than `*`, `/`, `%`, `+` and `-`, and tighter than comparisons, as in `PostgreSQL` and `DuckDB`:
 //! `'host_' || i % 10` is `'host_' || (i % 10)`. sqlparser's generic dialect has it bind as tightly as `*`.
 
 use std::convert::Infallible;
