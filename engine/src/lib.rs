@@ -27,4 +27,5 @@ mod sql;
 pub use engine::{Engine, EngineOptions, QueryStatus, Setting};
 pub use error::{Error, ErrorKind};
 pub use outcome::{Outcome, QueryId, QueryStream, StatementKind, StatementPlan};
+pub use quorate_timeseries::zone_named;
 pub use session::{PreparedText, Session, SessionOptions};

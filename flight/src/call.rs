@@ -15,10 +15,8 @@
 //! headers are ignored, as drivers send every option that they do not know as one.
 
 use std::net::SocketAddr;
-use std::str::FromStr;
 use std::time::Duration;
 
-use arrow::array::timezone::Tz;
 use quorate_engine::SessionOptions;
 use quorate_storage::{ReadLevel, ShardReceipt, WriteLevel};
 use tonic::Status;
@@ -213,9 +211,9 @@ impl<'a> Headers<'a> {
 
 /// Whether Arrow knows the time zone.
 pub(crate) fn check_timezone(zone: &str) -> Result<(), String> {
-    match Tz::from_str(zone) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(format!("{zone:?} is no time zone, such as Europe/Berlin or +02:00")),
+    match quorate_engine::zone_named(zone) {
+        Some(_) => Ok(()),
+        None => Err(format!("{zone:?} is no time zone, such as Europe/Berlin or +02:00")),
     }
 }
 

@@ -45,6 +45,7 @@ mod update;
 mod values;
 mod view;
 mod words;
+mod zones;
 
 pub(crate) use context::StatementContext;
 pub(crate) use copy::remove_unfinished;

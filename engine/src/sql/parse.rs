@@ -18,6 +18,7 @@ use super::notes::{self, NoteStatement};
 use super::prepared::{self, Preparation};
 use super::series::{self, SeriesQuestion};
 use super::table_functions;
+use super::zones;
 use crate::{Error, ErrorKind};
 
 /// The dialect: the widest one of sqlparser, the one that DataFusion is tested with.
@@ -153,6 +154,7 @@ fn rewrite(statement: &mut Statement) -> Result<(), DataFusionError> {
 fn rewrite_inner(statement: &mut SqlStatement) -> Result<(), DataFusionError> {
     chains::balance(statement);
     concat::regroup(statement);
+    zones::name_zones(statement);
     distinct::rebind(statement);
     table_functions::name_tables(statement);
     quorate_timeseries::rewrite(statement)

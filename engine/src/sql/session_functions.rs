@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::array::{Array as _, make_array};
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::execution::{FunctionRegistry as _, SessionState};
-use datafusion::functions::datetime::to_timestamp::ToTimestampFunc;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
@@ -16,6 +16,15 @@ use datafusion::logical_expr::{
 
 /// Who everybody is: there are no users.
 const USER: &str = "anonymous";
+
+const TO_TIMESTAMP: &str = "to_timestamp";
+const TIMES_OF_TEXT: [&str; 5] = [
+    TO_TIMESTAMP,
+    "to_timestamp_seconds",
+    "to_timestamp_millis",
+    "to_timestamp_micros",
+    "to_timestamp_nanos",
+];
 
 /// What `version()` says.
 pub(crate) const VERSION: &str = concat!("Quorate ", env!("CARGO_PKG_VERSION"));
@@ -59,8 +68,12 @@ pub(crate) fn install(state: &mut SessionState) -> Result<()> {
     // Not `user`: it is a likely name of a column.
     register(state, "current_user", USER)?;
     register(state, "session_user", USER)?;
-    let to_timestamp = ToTimestamp::new(state.config_options());
-    state.register_udf(ScalarUDF::from(to_timestamp).into()).map(|_| ())
+    for name in TIMES_OF_TEXT {
+        let inner = state.udf(name)?;
+        let function = ToTimestamp::new(inner, state.config_options());
+        state.register_udf(ScalarUDF::from(function).into())?;
+    }
+    Ok(())
 }
 
 /// Gives a state the functions that answer with the database that names are looked up in: the session's, or a view's.
@@ -69,24 +82,43 @@ pub(crate) fn set_database(state: &mut SessionState, database: &str) -> Result<(
     register(state, "current_catalog", database)
 }
 
-/// `to_timestamp()`, as DataFusion 55 has it, but for integers: seconds since 1970 are an instant in every time zone, and
-/// DataFusion takes them for wall time of the session's.
+/// `to_timestamp()` and its like, as DataFusion 55 has them, but for two things: integers of `to_timestamp()`, seconds since
+/// 1970, are an instant in every time zone, and DataFusion takes them for wall time of the session's; and columns read by
+/// formats are times in the session's zone, where DataFusion forgets the zone and fails.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ToTimestamp {
-    inner: ToTimestampFunc,
+    inner: Arc<ScalarUDF>,
     zone: Option<Arc<str>>,
 }
 
 impl ToTimestamp {
-    fn new(config: &ConfigOptions) -> Self {
-        let zone = config.execution.time_zone.as_deref().map(Arc::from);
-        Self { inner: ToTimestampFunc::new_with_config(config), zone }
+    fn new(inner: Arc<ScalarUDF>, config: &ConfigOptions) -> Self {
+        Self { inner, zone: config.execution.time_zone.as_deref().map(Arc::from) }
+    }
+
+    /// The same instants, in the session's zone.
+    fn in_zone(&self, times: ColumnarValue) -> Result<ColumnarValue> {
+        match times {
+            ColumnarValue::Array(times) => match times.data_type() {
+                DataType::Timestamp(unit, None) if self.zone.is_some() => {
+                    let shown = DataType::Timestamp(*unit, self.zone.clone());
+                    let data = times.to_data().into_builder().data_type(shown).build()?;
+                    Ok(ColumnarValue::Array(make_array(data)))
+                }
+                _ => Ok(ColumnarValue::Array(times)),
+            },
+            scalar @ ColumnarValue::Scalar(_) => Ok(scalar),
+        }
     }
 }
 
 impl ScalarUDFImpl for ToTimestamp {
-    fn name(&self) -> &'static str {
-        "to_timestamp"
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
     }
 
     fn signature(&self) -> &Signature {
@@ -98,17 +130,18 @@ impl ScalarUDFImpl for ToTimestamp {
     }
 
     fn with_updated_config(&self, config: &ConfigOptions) -> Option<ScalarUDF> {
-        Some(Self::new(config).into())
+        let inner = self.inner.inner().with_updated_config(config)?;
+        Some(Self::new(Arc::new(inner), config).into())
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         match arguments.args.as_slice() {
-            [seconds] if seconds.data_type().is_integer() => {
+            [seconds] if self.name() == TO_TIMESTAMP && seconds.data_type().is_integer() => {
                 let instant = DataType::Timestamp(TimeUnit::Second, Some(Arc::from("UTC")));
                 let shown = DataType::Timestamp(TimeUnit::Nanosecond, self.zone.clone());
                 seconds.cast_to(&instant, None)?.cast_to(&shown, None)
             }
-            _ => self.inner.invoke_with_args(arguments),
+            _ => self.in_zone(self.inner.inner().invoke_with_args(arguments)?),
         }
     }
 

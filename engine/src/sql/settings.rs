@@ -1,9 +1,7 @@
 //! `SET`, `RESET`, `SHOW ALL`: a fixed list of settings of a session, which are also call headers.
 
-use std::str::FromStr;
 use std::sync::Arc;
 
-use datafusion::arrow::array::timezone::Tz;
 use quorate_storage::{ReadLevel, WriteLevel};
 
 use super::duration::{format_duration, parse_duration};
@@ -69,17 +67,21 @@ pub(crate) fn time_zone(options: &SessionOptions) -> Result<Arc<str>, Error> {
 
 /// A zone as Arrow knows it. All names of UTC become `UTC`, so that times keep one type.
 pub(super) fn check_time_zone(zone: &str) -> Result<Arc<str>, Error> {
-    if matches!(zone.to_ascii_uppercase().as_str(), "UTC" | "Z" | "+00:00" | "ETC/UTC" | "GMT") {
-        return Ok(Arc::from("UTC"));
-    }
-    match Tz::from_str(zone) {
-        Ok(_) => Ok(Arc::from(zone)),
-        Err(_) => Err(Error::request(
+    known_zone(zone).map(Arc::from).ok_or_else(|| {
+        Error::request(
             ErrorKind::Invalid,
             format!(
                 "{zone:?} is not a time zone; write for example 'Europe/Berlin', '+02:00', 'UTC'"
             ),
-        )),
+        )
+    })
+}
+
+/// A zone as Arrow knows it, if there is one of this name.
+pub(super) fn known_zone(zone: &str) -> Option<&str> {
+    match zone.to_ascii_uppercase().as_str() {
+        "UTC" | "Z" | "+00:00" | "ETC/UTC" | "GMT" => Some("UTC"),
+        _ => quorate_timeseries::zone_named(zone),
     }
 }
 

@@ -20,6 +20,7 @@ mod runs;
 mod stand_in;
 mod statistics;
 mod within;
+mod zones;
 
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 pub use gaps::{GapLimits, fixed_interval, gaps};
 pub use runs::group_by_runs;
 pub use within::sort_within;
+pub use zones::zone_named;
 
 use planner::TimeSeriesPlanner;
 

@@ -90,9 +90,7 @@ async fn run(
         Err(e) => panic!("{name} cannot be parsed: {e}"),
     };
     for mut record in records {
-        if let Record::Statement { sql, .. } = &mut record {
-            portable::translate(sql);
-        }
+        portable::translate(&mut record);
         let sql = match &record {
             Record::Statement { sql, .. } | Record::Query { sql, .. } => sql.clone(),
             Record::Halt { .. } => break,

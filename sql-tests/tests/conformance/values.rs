@@ -237,7 +237,7 @@ fn decimal(text: &str) -> String {
         .to_owned()
 }
 
-/// What is compared of a line.
+/// What is compared of a line: not whether times are in UTC or in no zone, since sessions have one here.
 pub(crate) fn normalize(line: &String) -> String {
     let bare = |word: &str| match word.strip_suffix('Z') {
         Some(time) if time.contains('T') && time.ends_with(|c: char| c.is_ascii_digit()) => {
@@ -245,6 +245,7 @@ pub(crate) fn normalize(line: &String) -> String {
         }
         _ => word.to_owned(),
     };
+    let line = line.replace(r#", "UTC")"#, ")");
     line.trim_end().split(' ').map(bare).collect::<Vec<_>>().join(" ")
 }
 

@@ -12,6 +12,7 @@ use super::numbered::NumberedBuckets;
 use super::parse_duration;
 use super::step::{DAY, Step, month_of_days};
 use super::zone::Zone;
+use crate::zone_named;
 
 /// Monday 2000-01-03, where weeks, days and what is shorter count from.
 const MONDAY: i128 = 10_959 * DAY;
@@ -86,7 +87,8 @@ impl Options {
     }
 
     fn take_text(&mut self, text: &str, naive: Tz) -> Result<()> {
-        if let Ok(zone) = text.parse::<Tz>() {
+        if let Some(zone) = zone_named(text) {
+            let zone = zone.parse::<Tz>()?;
             return match self.zone.replace(zone) {
                 None => Ok(()),
                 Some(_) => duplicate("time zones"),

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use arrow::array::timezone::Tz;
-use datafusion::common::ScalarValue;
+use datafusion::common::{ScalarValue, plan_err};
 use datafusion::error::Result;
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Value,
 };
 
 use super::functions::Marker;
+use crate::zone_named;
 
 /// Puts the arguments of a call with a time zone, and those with names, into their places: the time zone is the last.
 pub(crate) fn take_zone(call: &mut Function) {
@@ -58,12 +58,16 @@ fn placed(arguments: &[FunctionArg]) -> Option<Vec<FunctionArgExpr>> {
 
 fn is_zone(argument: &FunctionArgExpr) -> bool {
     let FunctionArgExpr::Expr(Expr::Value(value)) = argument else { return false };
-    matches!(&value.value, Value::SingleQuotedString(text) if text.parse::<Tz>().is_ok())
+    matches!(&value.value, Value::SingleQuotedString(text) if zone_named(text).is_some())
 }
 
 /// The name of a time zone that there is; `None` for NULL.
 pub(super) fn zone_of(value: &ScalarValue) -> Result<Option<String>> {
     let Some(name) = value.try_as_str().flatten() else { return Ok(None) };
-    let _: Tz = name.parse()?;
-    Ok(Some(name.to_owned()))
+    match zone_named(name) {
+        Some(name) => Ok(Some(name.to_owned())),
+        None => plan_err!(
+            "{name:?} is not a time zone; write for example 'Europe/Berlin', '+02:00', 'UTC'"
+        ),
+    }
 }
