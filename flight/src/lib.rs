@@ -18,6 +18,7 @@
 
 mod service;
 
+mod counts;
 mod room;
 
 mod handshake;
@@ -53,6 +54,7 @@ mod client;
 mod peers;
 
 pub use client::{Client, ClientError, ClientOptions, ClientOutcome, IngestAnswer, IngestChunk};
+pub use counts::CallCounts;
 pub use ingest::Rejected;
 pub use peers::{PeerServer, PeerTransport, PeerTransportOptions};
 pub use service::{Service, ServiceOptions};

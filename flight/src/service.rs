@@ -38,6 +38,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
 use crate::call::Call;
+use crate::counts::{CallCounts, Counted};
 use crate::message::SessionState;
 use crate::room::{self, Roomed};
 use crate::running::{RanOnce, Running};
@@ -99,6 +100,7 @@ pub(crate) struct Shared {
     pub(crate) bound: Mutex<BoundedMap<Bytes, RecordBatch>>,
     /// Of messages on their way in.
     room: Arc<Semaphore>,
+    calls: Arc<CallCounts>,
     options: ServiceOptions,
 }
 
@@ -115,9 +117,15 @@ impl Service {
                 sessions: Mutex::new(BoundedMap::new(SESSIONS_MAX)),
                 bound: Mutex::new(BoundedMap::new(BOUND_MAX).with_bytes_max(BOUND_BYTES_MAX)),
                 room: room::room(options.messages_bytes_max.max(options.message_bytes_max)),
+                calls: Arc::default(),
                 options,
             }),
         }
+    }
+
+    /// What was called, through every door.
+    pub fn calls(&self) -> &CallCounts {
+        &self.shared.calls
     }
 
     /// Serves on a listener until `shutdown` resolves; streams in progress end first.
@@ -147,15 +155,15 @@ impl Service {
         format!("grpc://{addr}")
     }
 
-    fn into_server(self) -> Roomed<FlightServiceServer<Self>> {
+    fn into_server(self) -> Counted<Roomed<FlightServiceServer<Self>>> {
         let message_bytes_max = self.shared.options.message_bytes_max;
-        let room = Arc::clone(&self.shared.room);
+        let (room, calls) = (Arc::clone(&self.shared.room), Arc::clone(&self.shared.calls));
         let server = FlightServiceServer::new(self)
             .accept_compressed(CompressionEncoding::Gzip)
             .accept_compressed(CompressionEncoding::Zstd)
             .max_decoding_message_size(message_bytes_max)
             .max_encoding_message_size(usize::MAX);
-        Roomed::new(server, room)
+        Counted::new(Roomed::new(server, room), calls)
     }
 }
 
@@ -196,7 +204,15 @@ pub(crate) fn set_cookie(response: &mut MetadataMap, cookie: &str) {
     }
 }
 
-/// The command in a descriptor or ticket.
+/// The command in a descriptor. Flights by path are another way to name what is wanted.
+pub(crate) fn command_of(descriptor: &FlightDescriptor) -> Result<Command, Status> {
+    if !descriptor.path.is_empty() {
+        return Err(status::unsupported("a descriptor that is a path"));
+    }
+    command(&descriptor.cmd)
+}
+
+/// The command in the bytes of a descriptor or ticket.
 pub(crate) fn command(bytes: &[u8]) -> Result<Command, Status> {
     let any = any(bytes)?;
     Command::try_from(any).map_err(|e| status::invalid(format!("the command cannot be read: {e}")))
@@ -243,7 +259,7 @@ impl FlightService for Service {
     ) -> Result<Response<FlightInfo>, Status> {
         let call = self.shared.call(request.metadata(), request.extensions())?;
         let descriptor = request.into_inner();
-        let mut response = match command(&descriptor.cmd)? {
+        let mut response = match command_of(&descriptor)? {
             Command::CommandStatementQuery(c) => {
                 query::statement_info(&self.shared, &call, c, descriptor).await?
             }
@@ -268,7 +284,7 @@ impl FlightService for Service {
         request: Request<FlightDescriptor>,
     ) -> Result<Response<SchemaResult>, Status> {
         let call = self.shared.call(request.metadata(), request.extensions())?;
-        let schema = match command(&request.get_ref().cmd)? {
+        let schema = match command_of(request.get_ref())? {
             Command::CommandStatementQuery(c) => {
                 query::statement_schema(&self.shared, &call, &c.query).await?
             }

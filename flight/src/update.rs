@@ -45,7 +45,7 @@ pub(crate) async fn begin(
         .flight_descriptor
         .as_ref()
         .ok_or_else(|| status::invalid("the upload does not begin with a descriptor"))?;
-    let command = service::command(&descriptor.cmd)?;
+    let command = service::command_of(descriptor)?;
     Ok((command, Upload { first, rest: stream, bytes_max }))
 }
 

@@ -31,6 +31,8 @@ def metrics():
             cursor.execute("CHECKPOINT")
             cursor.execute("SELECT * FROM load")
             cursor.fetch_arrow_table()
+            with pytest.raises(Exception, match="nonsense"):
+                cursor.execute("SELECT nonsense FROM load")
         http("GET", "/nowhere", url=running.http)
         answer = http("GET", "/metrics", url=running.http)
         assert answer.headers["Content-Type"].startswith("text/plain")
@@ -89,9 +91,17 @@ def test_durations_are_histograms(samples, kinds):
     assert samples["quorate_queries_running"] == [({}, 0)]
 
 
-def test_nothing_tells_of_grpc(kinds):
-    # TODO server: no count of gRPC calls by method and status.
-    assert not [name for name in kinds if "grpc" in name or "flight" in name]
+def test_calls_of_flight_are_counted(samples):
+    def calls(**wanted):
+        return sum(count for labels, count in samples["quorate_grpc_calls_total"] if wanted.items() <= labels.items())
+
+    # CHECKPOINT, and the query.
+    assert calls(method="GetFlightInfo", status="OK") == 2
+    assert calls(method="DoGet", status="OK") == 2
+    # The driver prepares what it runs, and this one could not be.
+    assert calls(status="NOT_FOUND") == calls(method="DoAction", status="NOT_FOUND") == 1
+    assert calls(method="other") == 0
+    assert samples["quorate_grpc_calls_running"] == [({}, 0)]
 
 
 def test_counts_are_what_was_done(samples):

@@ -62,7 +62,7 @@ pub(crate) struct Door {
     /// Room for bodies, in units of [`BODY_UNIT`].
     pub(super) room: Arc<Semaphore>,
     engine: OnceLock<Arc<Engine>>,
-    grpc: OnceLock<Router>,
+    flight: OnceLock<(Service, Router)>,
     stopping: AtomicBool,
 }
 
@@ -76,7 +76,7 @@ impl Door {
             udp: Arc::default(),
             room: Arc::new(Semaphore::new(units)),
             engine: OnceLock::new(),
-            grpc: OnceLock::new(),
+            flight: OnceLock::new(),
             stopping: AtomicBool::new(false),
         })
     }
@@ -89,7 +89,13 @@ impl Door {
     /// Opens the door.
     pub(crate) fn open(&self, engine: Arc<Engine>, flight: Service) {
         let _ = self.engine.set(engine);
-        let _ = self.grpc.set(flight.routes().into_axum_router());
+        let routes = flight.clone().routes().into_axum_router();
+        let _ = self.flight.set((flight, routes));
+    }
+
+    /// Flight SQL, once it is served.
+    pub(super) fn flight(&self) -> Option<&Service> {
+        self.flight.get().map(|(service, _)| service)
     }
 
     /// Lets nobody in any more; who is in may finish.
@@ -129,7 +135,7 @@ async fn count(State(door): State<Arc<Door>>, request: Request, next: Next) -> R
 async fn other(State(door): State<Arc<Door>>, request: Request) -> Response {
     let grpc = request.headers().get(header::CONTENT_TYPE);
     if grpc.is_some_and(|v| v.as_bytes().starts_with(b"application/grpc"))
-        && let Some(routes) = door.grpc.get()
+        && let Some((_, routes)) = door.flight.get()
     {
         let answer: Result<Response, Infallible> = routes.clone().oneshot(request).await;
         return answer.unwrap_or_else(|never| match never {});

@@ -10,6 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 use quorate_engine::QueryStatus;
+use quorate_flight::CallCounts;
 use quorate_storage::{Durations, ReadStatus, ShardStatus, StoreStatus};
 use quorate_wal::BUCKETS;
 
@@ -103,6 +104,9 @@ pub(super) async fn metrics(State(door): State<Arc<Door>>) -> Response {
     let version = format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
     text.sample("quorate_build_info", &version, 1);
     http(&mut text, &door.counters);
+    if let Some(flight) = door.flight() {
+        grpc(&mut text, flight.calls());
+    }
     if door.udp.enabled() {
         udp(&mut text, &door.udp);
     }
@@ -139,6 +143,15 @@ fn http(text: &mut Text, counters: &Counters) {
         "Lines of line protocol that were rejected.",
         load(&counters.lines_rejected),
     );
+}
+
+fn grpc(text: &mut Text, calls: &CallCounts) {
+    let name = "quorate_grpc_calls_total";
+    text.family(name, "counter", "gRPC calls that have ended, by method and status.");
+    for (method, status, count) in calls.ended() {
+        text.sample(name, &format!("{{method=\"{method}\",status=\"{status}\"}}"), count);
+    }
+    text.gauge("quorate_grpc_calls_running", "gRPC calls that run now.", calls.running());
 }
 
 fn udp(text: &mut Text, counters: &UdpCounters) {
