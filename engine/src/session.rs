@@ -97,7 +97,8 @@ impl Session {
         crate::sql::plan(self, sql, parameters).await
     }
 
-    /// Runs a statement. `parameters` has one column per parameter; a query takes one row, an update runs once per row.
+    /// Runs a statement. `parameters` has one column per parameter; a statement runs once per row of
+    /// them, and the rows that a query gives come one after another.
     pub async fn execute(
         &self,
         sql: &str,

@@ -116,11 +116,8 @@ async fn parameters(statement: &Statement, upload: Upload) -> Result<Option<Reco
     }
     let all = arrow::compute::concat_batches(&first.schema(), &batches)
         .map_err(|e| status::invalid(format!("the parameters cannot be read: {e}")))?;
-    if statement.kind == StatementKind::Query && all.num_rows() != 1 {
-        return Err(status::invalid(format!(
-            "a query takes one row of parameters, {} were bound",
-            all.num_rows()
-        )));
+    if statement.kind == StatementKind::Query && all.num_rows() == 0 {
+        return Err(status::invalid("a query runs once per row of parameters, and none was bound"));
     }
     Ok(Some(all))
 }

@@ -281,9 +281,10 @@ def test_executemany_with_a_row_that_does_not_fit_stores_none(cursor, table):
     assert cursor.fetchone() == (0,)
 
 
-def test_executemany_is_not_for_queries(cursor):
-    with pytest.raises(adbc_driver_manager.ProgrammingError, match="one row of parameters, not 2"):
-        cursor.executemany("SELECT CAST(? AS BIGINT) AS v", [(1,), (2,)])
+def test_a_query_runs_once_per_row_of_parameters(cursor):
+    rows = pa.record_batch({"v": pa.array([1, None, 3], pa.int64())})
+    cursor.execute("SELECT v, ? AS w FROM generate_series(1, 2) AS t(v) ORDER BY v DESC", rows)
+    assert cursor.fetchall() == [(2, 1), (1, 1), (2, None), (1, None), (2, 3), (1, 3)]
 
 
 # Transactions

@@ -179,9 +179,14 @@ fn soak(rounds: u32, fault_rounds: u32) -> Result<(), String> {
 /// seeds are new ones, and printed by what fails.
 fn properties(cases: u32) -> Result<(), String> {
     let mut tests = vec!["test", "--release", "--locked", "--lib", "--test", "it"];
-    for package in
-        ["quorate-wal", "quorate-segment", "quorate-storage", "quorate-engine", "quorate-flight"]
-    {
+    for package in [
+        "quorate-wal",
+        "quorate-segment",
+        "quorate-storage",
+        "quorate-timeseries",
+        "quorate-engine",
+        "quorate-flight",
+    ] {
         tests.extend(["--package", package]);
     }
     run::cargo("properties", &tests, &[("PROPTEST_CASES", &cases.to_string())])

@@ -7,5 +7,5 @@ mod yielding;
 
 pub(crate) use queries::{QueryRegistry, QueryTicket, RunningQuery};
 pub(crate) use runtime::{QueryRuntime, lost};
-pub(crate) use stream::{batches, stream_plan};
+pub(crate) use stream::{all_nullable, batches, stream_plan, stream_plans};
 pub(crate) use yielding::YieldRule;

@@ -11,14 +11,14 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::runtime::SpawnedTask;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use futures::StreamExt;
+use futures::stream::{BoxStream, StreamExt};
 use tokio::sync::mpsc;
 
 use super::runtime::lost;
@@ -35,12 +35,55 @@ pub(crate) fn stream_plan(
     context: Arc<TaskContext>,
     ticket: QueryTicket,
 ) -> QueryStream {
-    let id = ticket.id();
     let schema = plan.schema();
+    let work = |sender| produce(plan, None, context, sender);
+    start(runtime, schema, ticket, work)
+}
+
+/// Starts plans one after another, whose rows are one answer: as those of the first, and each column may be NULL.
+pub(crate) fn stream_plans(
+    runtime: &QueryRuntime,
+    first: Arc<dyn ExecutionPlan>,
+    rest: BoxStream<'static, Result<Arc<dyn ExecutionPlan>, Error>>,
+    context: Arc<TaskContext>,
+    ticket: QueryTicket,
+) -> QueryStream {
+    let schema = all_nullable(&first.schema());
+    let shown = Arc::clone(&schema);
+    let work = |sender: Sender| async move {
+        let mut plans = futures::stream::iter([Ok(first)]).chain(rest);
+        while let Some(plan) = plans.next().await {
+            let (shown, context) = (Arc::clone(&shown), Arc::clone(&context));
+            produce(plan?, Some(shown), context, sender.clone()).await?;
+            if sender.is_closed() {
+                break;
+            }
+        }
+        Ok(())
+    };
+    start(runtime, schema, ticket, work)
+}
+
+/// A schema of whose columns each may be NULL.
+pub(crate) fn all_nullable(schema: &Schema) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| Field::clone(field).with_nullable(true));
+    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
+}
+
+fn start<F>(
+    runtime: &QueryRuntime,
+    schema: SchemaRef,
+    ticket: QueryTicket,
+    work: impl FnOnce(Sender) -> F,
+) -> QueryStream
+where
+    F: Future<Output = Result<(), Error>> + Send + 'static,
+{
+    let id = ticket.id();
     let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
     let producer = {
         let _entered = runtime.handle().enter();
-        SpawnedTask::spawn(produce(plan, context, ticket.clone(), sender))
+        SpawnedTask::spawn(limited(work(sender.clone()), ticket.clone(), sender))
     };
     let state = Consumer { receiver, producer: Some(producer), ticket };
     let stream = futures::stream::unfold(state, |mut state| async move {
@@ -59,22 +102,36 @@ pub(crate) fn batches(id: QueryId, schema: SchemaRef, batches: Vec<RecordBatch>)
     QueryStream { id, schema, batches }
 }
 
-/// Runs the plan; ends when the client is gone.
+/// The way to the client.
+type Sender = mpsc::Sender<Result<RecordBatch, DataFusionError>>;
+
+/// Runs a plan; ends when the client is gone. Batches are given another schema where there is one.
 async fn produce(
     plan: Arc<dyn ExecutionPlan>,
+    schema: Option<SchemaRef>,
     context: Arc<TaskContext>,
-    ticket: QueryTicket,
-    sender: mpsc::Sender<Result<RecordBatch, DataFusionError>>,
-) {
-    let work = async {
-        let mut stream = execute_stream(plan, context).map_err(Error::from)?;
-        while let Some(batch) = stream.next().await {
-            if sender.send(Ok(batch.map_err(Error::from)?)).await.is_err() {
-                break;
-            }
+    sender: Sender,
+) -> Result<(), Error> {
+    let mut stream = execute_stream(plan, context)?;
+    while let Some(batch) = stream.next().await {
+        let mut batch = batch?;
+        if let Some(schema) = &schema {
+            batch = RecordBatch::try_new(Arc::clone(schema), batch.columns().to_vec())
+                .map_err(DataFusionError::from)?;
         }
-        Ok(())
-    };
+        if sender.send(Ok(batch)).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Works within the limits of a query, and tells the client where that fails.
+async fn limited(
+    work: impl Future<Output = Result<(), Error>> + Send,
+    ticket: QueryTicket,
+    sender: Sender,
+) {
     if let Err(error) = ticket.limit(work).await {
         // A client that is gone does not hear of it.
         drop(sender.send(Err(error.into_datafusion())).await);

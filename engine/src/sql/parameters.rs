@@ -93,14 +93,14 @@ impl Parameters {
         self.ids.iter().zip(&self.columns).map(value).collect()
     }
 
-    /// The only row: a query takes no more.
+    /// The only row: this statement takes no more.
     pub(crate) fn single_row(&self) -> Result<ParameterRow, Error> {
         if self.rows == 1 {
             return self.row(0);
         }
         Err(Error::request(
             ErrorKind::Invalid,
-            format!("a query takes one row of parameters, not {}", self.rows),
+            format!("the statement takes one row of parameters, not {}", self.rows),
         ))
     }
 }

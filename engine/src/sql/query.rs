@@ -14,16 +14,17 @@ use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::sql::parser::Statement as FrontStatement;
+use futures::StreamExt;
 use quorate_storage::TableId;
 use tokio::time::Instant;
 
 use super::StatementContext;
 use super::names::{case_hint, no_database, no_table, quote};
-use super::parameters::{ParameterRow, bind};
+use super::parameters::{ParameterRow, Parameters, bind};
 use super::plans::KnownPlan;
 use super::table_functions::{has_open_columns, with_any_lengths, with_values};
 use crate::catalog::{broken_view, is_stored, united_of};
-use crate::exec::{QueryTicket, stream_plan};
+use crate::exec::{QueryTicket, stream_plan, stream_plans};
 use crate::profile::{Phases, ProfileExec};
 use crate::{Error, ErrorKind, Outcome, QueryStream, Session};
 
@@ -35,6 +36,40 @@ pub(super) async fn run(
     values: &ParameterRow,
 ) -> Result<Outcome, Error> {
     Ok(Outcome::Rows(plan_and_start(session, sql, (statement, true), values).await?))
+}
+
+/// Starts a query that runs once per row of parameters. All runs see the same rows of tables, at the same `now()`.
+pub(super) async fn run_each(
+    session: &Session,
+    sql: &str,
+    statement: &FrontStatement,
+    parameters: &Arc<Parameters>,
+) -> Result<Outcome, Error> {
+    let (options, now) = (session.options(), session.now());
+    let engine = Arc::clone(session.engine());
+    let ticket = begin(session, sql);
+    let (context, plan, task) = {
+        let engine = Arc::clone(&engine);
+        let (statement, values) = (statement.clone(), parameters.row(0)?);
+        let work = async move {
+            let context = StatementContext::new(&engine, options, now).await?;
+            let (plan, task) =
+                physical(&context, None, &statement, &values, Phases::default()).await?;
+            Ok((Arc::new(context), plan, task))
+        };
+        ticket.limit(session.engine().runtime().run(work)).await?
+    };
+    let (statement, parameters) = (Arc::new(statement.clone()), Arc::clone(parameters));
+    let rest = futures::stream::iter(1..parameters.rows()).then(move |row| {
+        let (context, statement) = (Arc::clone(&context), Arc::clone(&statement));
+        let values = parameters.row(row);
+        async move {
+            physical(&context, None, &statement, &values?, Phases::default())
+                .await
+                .map(|(plan, _)| plan)
+        }
+    });
+    Ok(Outcome::Rows(stream_plans(engine.runtime(), plan, rest.boxed(), task, ticket)))
 }
 
 /// Plans and starts a query that a statement of another text needs.

@@ -18,6 +18,7 @@ use super::{
     StatementContext, alter, cluster, create, current_database, delete, insert, notes, prepared,
     query, settings, show, update, view,
 };
+use crate::exec::all_nullable;
 use crate::{
     Error, ErrorKind, Outcome, QueryId, QueryStream, Session, StatementKind, StatementPlan,
 };
@@ -63,11 +64,15 @@ pub(crate) async fn plan(
         });
     }
     let action = Action::of(statement)?;
-    let values = match values {
+    let (values, runs) = match values {
         Some(batch) if action.kind() == StatementKind::Query => {
-            Some(Parameters::new(parameters.clone(), Some(batch))?.single_row()?)
+            let values = Parameters::new(parameters.clone(), Some(batch))?;
+            match (&action, values.rows()) {
+                (Action::Query(_), 2..) => (Some(values.row(0)?), values.rows()),
+                _ => (Some(values.single_row()?), 1),
+            }
         }
-        Some(_) | None => None,
+        Some(_) | None => (None, 1),
     };
     let kind = action.kind();
     let context = StatementContext::of(session).await?;
@@ -77,7 +82,10 @@ pub(crate) async fn plan(
             let schema = query::schema(&context, &sql, statement).await?;
             return Ok(StatementPlan { kind, schema, parameters: Arc::new(Schema::empty()) });
         }
-        let (schema, types) = types_of(&action, &context, &parameters, values.as_ref()).await?;
+        let (mut schema, types) = types_of(&action, &context, &parameters, values.as_ref()).await?;
+        if runs > 1 {
+            schema = all_nullable(&schema);
+        }
         Ok(StatementPlan { kind, schema, parameters: parameter_schema(&parameters, &types) })
     };
     engine.runtime().run(work).await
@@ -158,6 +166,10 @@ pub(crate) async fn execute(
         return Err(Error::request(ErrorKind::Invalid, "this statement takes no parameters"));
     }
     match action {
+        Action::Query(statement) if parameters.rows() > 1 => {
+            let parameters = Arc::new(parameters);
+            return retry_stale(|| query::run_each(session, sql, &statement, &parameters)).await;
+        }
         Action::Query(statement) | Action::Explain(statement) => {
             let values = parameters.single_row()?;
             return retry_stale(|| query::run(session, sql, &statement, &values)).await;

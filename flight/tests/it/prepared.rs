@@ -89,9 +89,29 @@ async fn wrong_parameters_are_an_error() {
     let error = fetch(&mut none, &server).await.unwrap_err().to_string();
     assert!(error.contains("parameter"), "{error}");
     let mut two = client.prepare(sql.into(), None).await.unwrap();
-    let hosts: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
-    two.set_parameters(one_row(vec![hosts])).unwrap();
+    let host: ArrayRef = Arc::new(StringArray::from(vec!["a"]));
+    two.set_parameters(one_row(vec![Arc::clone(&host), host])).unwrap();
     let error = fetch(&mut two, &server).await.unwrap_err().to_string();
-    assert!(error.contains("one row of parameters"), "{error}");
+    assert!(error.contains("has 1 parameters, and 2 values were given"), "{error}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_runs_once_per_row_of_parameters() {
+    let server = Server::start().await;
+    cpu(&mut server.client().await).await;
+    let mut client = server.flight_sql().await;
+    let sql = "SELECT $1 AS asked, max(n) AS n FROM cpu WHERE host = $1";
+    let mut statement = client.prepare(sql.into(), None).await.unwrap();
+    let hosts: ArrayRef = Arc::new(StringArray::from(vec![Some("b"), Some("x"), None, Some("a")]));
+    statement.set_parameters(one_row(vec![hosts])).unwrap();
+    let got = fetch(&mut statement, &server).await.unwrap();
+    assert_eq!(got, "b 2\nx\n\na 3");
+    // The second run fails: the rows of the first are no answer.
+    let mut statement = client.prepare("SELECT 6 / $1 AS v".into(), None).await.unwrap();
+    let numbers: ArrayRef = Arc::new(Int64Array::from(vec![3, 0, 2]));
+    statement.set_parameters(one_row(vec![numbers])).unwrap();
+    let error = fetch(&mut statement, &server).await.unwrap_err().to_string();
+    assert!(error.to_lowercase().contains("divide by zero"), "{error}");
     server.stop().await;
 }
