@@ -64,10 +64,8 @@ fn is_zone(argument: &FunctionArgExpr) -> bool {
 /// The name of a time zone that there is; `None` for NULL.
 pub(super) fn zone_of(value: &ScalarValue) -> Result<Option<String>> {
     let Some(name) = value.try_as_str().flatten() else { return Ok(None) };
-    match zone_named(name) {
-        Some(name) => Ok(Some(name.to_owned())),
-        None => plan_err!(
-            "{name:?} is not a time zone; write for example 'Europe/Berlin', '+02:00', 'UTC'"
-        ),
+    if let Some(name) = zone_named(name) {
+        return Ok(Some(name.to_owned()));
     }
+    plan_err!("{name:?} is not a time zone; write for example 'Europe/Berlin', '+02:00', 'UTC'")
 }
