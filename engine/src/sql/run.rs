@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::sql::parser::Statement as FrontStatement;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use quorate_storage::catalog::CatalogCommand;
@@ -68,7 +69,9 @@ pub(crate) async fn plan(
         Some(batch) if action.kind() == StatementKind::Query => {
             let values = Parameters::new(parameters.clone(), Some(batch))?;
             match (&action, values.rows()) {
-                (Action::Query(_), 2..) => (Some(values.row(0)?), values.rows()),
+                (Action::Query(_) | Action::Explain(_), 2..) => {
+                    (Some(values.row(0)?), values.rows())
+                }
                 _ => (Some(values.single_row()?), 1),
             }
         }
@@ -89,6 +92,21 @@ pub(crate) async fn plan(
         Ok(StatementPlan { kind, schema, parameters: parameter_schema(&parameters, &types) })
     };
     engine.runtime().run(work).await
+}
+
+/// Runs a query, once per row of parameters.
+async fn run_query(
+    session: &Session,
+    sql: &str,
+    statement: &FrontStatement,
+    parameters: Parameters,
+) -> Result<Outcome, Error> {
+    if parameters.rows() > 1 {
+        let parameters = Arc::new(parameters);
+        return retry_stale(|| query::run_each(session, sql, statement, &parameters)).await;
+    }
+    let values = parameters.single_row()?;
+    retry_stale(|| query::run(session, sql, statement, &values)).await
 }
 
 /// Schema of a statement's answer, and types of its parameters.
@@ -166,13 +184,8 @@ pub(crate) async fn execute(
         return Err(Error::request(ErrorKind::Invalid, "this statement takes no parameters"));
     }
     match action {
-        Action::Query(statement) if parameters.rows() > 1 => {
-            let parameters = Arc::new(parameters);
-            return retry_stale(|| query::run_each(session, sql, &statement, &parameters)).await;
-        }
         Action::Query(statement) | Action::Explain(statement) => {
-            let values = parameters.single_row()?;
-            return retry_stale(|| query::run(session, sql, &statement, &values)).await;
+            return run_query(session, sql, &statement, parameters).await;
         }
         Action::Insert(insert) => return insert::run(session, sql, insert, parameters).await,
         Action::Delete(delete) => return delete::run(session, sql, &delete, &parameters).await,
