@@ -1,5 +1,6 @@
 //! [`SpanPlanner`]: intervals and durations times a number, or divided by one, as in `5 * INTERVAL '1 minute'` and
-//! `(max(time) - min(time)) / 2`. DataFusion 55 has no such operators.
+//! `(max(time) - min(time)) / 2`; and lengths of time and times as texts, as in `now() - '1h'` and `time - '2024-01-01'`.
+//! DataFusion 55 has no such operators.
 //!
 //! Intervals are multiplied as in `PostgreSQL` (`interval_mul` of `src/backend/utils/adt/timestamp.c`): each part by itself;
 //! what is left of a month goes to the days, 30 of them, and what is left of a day to the time, 24 hours.
@@ -19,16 +20,54 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility, cast as cast_expr,
+    Volatility, cast as cast_expr, lit,
 };
+use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::BinaryOperator;
+use quorate_timeseries::parse_duration;
 
 const DAYS_PER_MONTH: f64 = 30.0;
 const SECONDS_PER_DAY: f64 = 86_400.0;
 
-/// Plans products and quotients that have an interval or a duration in them.
+/// Plans products and quotients that have an interval or a duration in them, and sums and differences of a time and a text.
 #[derive(Debug)]
 pub(crate) struct SpanPlanner;
+
+/// Gives a text beside a time its type: a length of time, or else, in a difference, a time.
+fn with_text(mut expr: RawBinaryExpr, schema: &DFSchema) -> Result<RawBinaryExpr> {
+    let type_of = |side: &Expr| side.get_type(schema).ok().filter(is_time);
+    let (left, right) = (type_of(&expr.left), type_of(&expr.right));
+    let is_difference = expr.op == BinaryOperator::Minus;
+    match (left, text_of(&expr.left), right, text_of(&expr.right)) {
+        (Some(time), _, _, Some(text)) => {
+            if let Some(span) = parse_duration(text) {
+                expr.right = lit(ScalarValue::IntervalMonthDayNano(Some(span)));
+            } else if is_difference {
+                expr.right = cast_expr(expr.right, time);
+            }
+        }
+        (_, Some(text), Some(time), _) => match parse_duration(text) {
+            Some(span) if !is_difference => {
+                expr.left = lit(ScalarValue::IntervalMonthDayNano(Some(span)));
+            }
+            None if is_difference => expr.left = cast_expr(expr.left, time),
+            _ => {}
+        },
+        _ => {}
+    }
+    Ok(expr)
+}
+
+fn is_time(kind: &DataType) -> bool {
+    matches!(kind, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64)
+}
+
+fn text_of(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Literal(value, _) => value.try_as_str().flatten(),
+        _ => None,
+    }
+}
 
 impl ExprPlanner for SpanPlanner {
     fn plan_binary_op(
@@ -39,6 +78,9 @@ impl ExprPlanner for SpanPlanner {
         let operator = match expr.op {
             BinaryOperator::Multiply => Scale::Times,
             BinaryOperator::Divide => Scale::Over,
+            BinaryOperator::Plus | BinaryOperator::Minus => {
+                return with_text(expr, schema).map(PlannerResult::Original);
+            }
             _ => return Ok(PlannerResult::Original(expr)),
         };
         let (Ok(left), Ok(right)) = (expr.left.get_type(schema), expr.right.get_type(schema))
@@ -219,7 +261,7 @@ impl ScalarUDFImpl for Scaled {
             other => return internal_err!("{} takes no {other}", self.name()),
         };
         if is_constant {
-            let value = datafusion::scalar::ScalarValue::try_from_array(&scaled, 0)?;
+            let value = ScalarValue::try_from_array(&scaled, 0)?;
             return Ok(ColumnarValue::Scalar(value));
         }
         Ok(ColumnarValue::Array(scaled))

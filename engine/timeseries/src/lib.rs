@@ -29,6 +29,7 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
+pub use buckets::parse_duration;
 pub use gaps::{GapLimits, fixed_interval, gaps};
 pub use runs::group_by_runs;
 pub use within::sort_within;

@@ -60,7 +60,7 @@ fn parse_compact(text: &str) -> Option<IntervalMonthDayNano> {
 /// Reads a length of time: `5m`, `1h30m`, `1mo`, or an interval of SQL such as `1 hour 30 minutes`.
 ///
 /// None if it is neither. A number without a unit is neither.
-pub(crate) fn parse_duration(text: &str) -> Option<IntervalMonthDayNano> {
+pub fn parse_duration(text: &str) -> Option<IntervalMonthDayNano> {
     if let Some(interval) = parse_compact(text) {
         return Some(interval);
     }

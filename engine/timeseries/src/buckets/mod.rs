@@ -27,7 +27,7 @@ use datafusion::execution::{FunctionRegistry, SessionState};
 use datafusion::logical_expr::ScalarUDF;
 
 pub(crate) use arguments::numbered_buckets;
-pub(crate) use duration::parse_duration;
+pub use duration::parse_duration;
 pub(crate) use function::TimeBucket;
 pub(crate) use numbered::NumberedBuckets;
 pub(crate) use rewrite::rewrite;
