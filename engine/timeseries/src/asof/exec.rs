@@ -20,7 +20,7 @@ use datafusion::common::{ColumnStatistics, JoinType, Statistics, internal_err};
 use datafusion::error::Result;
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::equivalence::join_equivalence_properties;
+use datafusion::physical_expr::equivalence::{ProjectionMapping, join_equivalence_properties};
 use datafusion::physical_expr::{
     Distribution, EquivalenceProperties, LexOrdering, OrderingRequirements, Partitioning,
     PhysicalExpr, PhysicalSortExpr,
@@ -28,6 +28,9 @@ use datafusion::physical_expr::{
 use datafusion::physical_plan::execution_plan::{EmissionType, ExecutionPlanProperties};
 use datafusion::physical_plan::joins::utils::build_join_schema;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::projection::{
+    EmbeddedProjection, ProjectionExec, try_embed_projection,
+};
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, InputDistributionRequirements, PlanProperties,
@@ -36,7 +39,7 @@ use datafusion::physical_plan::{
 
 use super::comparison::{Comparison, Kind};
 use super::cursor::Cursor;
-use super::gather::Gather;
+use super::gather::{Gather, Side};
 use super::merge::Merge;
 use super::sorted::Sorter;
 use super::stream::AsOfStream;
@@ -73,6 +76,8 @@ pub(super) struct AsOfJoinExec {
     order: Order,
     /// Whether inputs are parted by keys.
     parted: bool,
+    /// Columns that are wanted of those of both sides, left before right; all if none.
+    projection: Option<Vec<usize>>,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
@@ -188,7 +193,7 @@ impl AsOfJoinExec {
         let order = Order::of(left.as_ref(), right.as_ref(), &matched)?;
         let (_, begun, _) = order.kept(left.as_ref(), right.as_ref(), &matched)?;
         let parted = begun == 0 && !matched.on.is_empty();
-        Self::try_new((left, right), matched, order, parted)
+        Self::try_new((left, right), matched, order, parted, None)
     }
 
     fn try_new(
@@ -196,15 +201,16 @@ impl AsOfJoinExec {
         matched: Matched,
         order: Order,
         parted: bool,
+        projection: Option<Vec<usize>>,
     ) -> Result<Self> {
         let of = match matched.kind {
             Kind::Left => JoinType::Left,
             Kind::Inner => JoinType::Inner,
         };
         let (schema, _) = build_join_schema(&left.schema(), &right.schema(), &of);
-        let schema = Arc::new(schema);
+        let mut schema = Arc::new(schema);
         let (of_left, of_right) = order.sorts(&matched);
-        let equivalences = join_equivalence_properties(
+        let mut equivalences = join_equivalence_properties(
             merged(left.as_ref(), of_left, parted),
             merged(right.as_ref(), of_right, parted),
             &of,
@@ -214,16 +220,35 @@ impl AsOfJoinExec {
             &matched.on,
         )?;
         // Left columns keep their places.
-        let partitioning = if parted {
+        let mut partitioning = if parted {
             left.output_partitioning().clone()
         } else {
             Partitioning::UnknownPartitioning(1)
         };
+        if let Some(columns) = &projection {
+            let mapping = ProjectionMapping::from_indices(columns, &schema)?;
+            schema = Arc::new(schema.project(columns)?);
+            partitioning = partitioning.project(&mapping, &equivalences);
+            equivalences = equivalences.project(&mapping, Arc::clone(&schema));
+        }
         let bounded = left.boundedness();
         let properties =
             PlanProperties::new(equivalences, partitioning, EmissionType::Incremental, bounded);
         let (properties, metrics) = (Arc::new(properties), ExecutionPlanMetricsSet::new());
-        Ok(Self { left, right, matched, order, parted, schema, properties, metrics })
+        Ok(Self { left, right, matched, order, parted, projection, schema, properties, metrics })
+    }
+
+    /// Where the columns of the answer come from.
+    fn columns(&self) -> Vec<Side> {
+        let (left, right) = (self.left.schema().fields().len(), self.right.schema().fields().len());
+        let side = |column| match column {
+            column if column < left => Side::Left(column),
+            column => Side::Right(column - left),
+        };
+        match &self.projection {
+            Some(columns) => columns.iter().copied().map(side).collect(),
+            None => (0..left + right).map(side).collect(),
+        }
     }
 
     fn sorters(&self) -> Result<(Sorter, Sorter)> {
@@ -246,6 +271,14 @@ impl AsOfJoinExec {
     }
 }
 
+impl EmbeddedProjection for AsOfJoinExec {
+    fn with_projection(&self, projection: Option<Vec<usize>>) -> Result<Self> {
+        let inputs = (Arc::clone(&self.left), Arc::clone(&self.right));
+        let (matched, order) = (self.matched.clone(), self.order.clone());
+        Self::try_new(inputs, matched, order, self.parted, projection)
+    }
+}
+
 impl DisplayAs for AsOfJoinExec {
     fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Matched { on, left, comparison, right, tolerance, kind } = &self.matched;
@@ -257,7 +290,14 @@ impl DisplayAs for AsOfJoinExec {
                     write!(f, ", on=[{}]", on.join(", "))?;
                 }
                 write!(f, ", match={left} {comparison} {right}")?;
-                tolerance.as_ref().map_or(Ok(()), |t| write!(f, ", tolerance={t}"))
+                if let Some(tolerance) = tolerance {
+                    write!(f, ", tolerance={tolerance}")?;
+                }
+                if self.projection.is_some() {
+                    let names = self.schema.fields().iter().map(|field| field.name().as_str());
+                    write!(f, ", columns=[{}]", names.collect::<Vec<_>>().join(", "))?;
+                }
+                Ok(())
             }
             DisplayFormatType::TreeRender => {
                 writeln!(f, "type={kind}")?;
@@ -333,7 +373,19 @@ impl ExecutionPlan for AsOfJoinExec {
             return internal_err!("AsOfJoinExec has two children");
         };
         let (matched, order) = (self.matched.clone(), self.order.clone());
-        Ok(Arc::new(Self::try_new((left, right), matched, order, self.parted)?))
+        let projection = self.projection.clone();
+        Ok(Arc::new(Self::try_new((left, right), matched, order, self.parted, projection)?))
+    }
+
+    fn try_swapping_with_projection(
+        &self,
+        projection: &ProjectionExec,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if self.projection.is_some() {
+            return Ok(None);
+        }
+        // What is wanted of the inputs alone was seen to among logical plans: all that they have is compared, or shown.
+        try_embed_projection(projection, self)
     }
 
     fn with_new_children(
@@ -359,8 +411,6 @@ impl ExecutionPlan for AsOfJoinExec {
                 .collect::<Result<Vec<_>>>()
         };
         let (left, right) = self.sorters()?;
-        let schema = self.right.schema();
-        let types = schema.fields().iter().map(|field| field.data_type());
         let name = format!("AsOfJoinExec[{partition}]");
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let (time, nulls_first) = (metrics.elapsed_compute(), self.order.time.nulls_first);
@@ -368,7 +418,7 @@ impl ExecutionPlan for AsOfJoinExec {
             left: Merge::new(streams(&self.left)?, left, nulls_first, time),
             right: Merge::new(streams(&self.right)?, right, nulls_first, time),
             cursor: Cursor::new(self.matched.comparison),
-            gather: Gather::new(self.matched.kind, Arc::clone(&self.schema), types),
+            gather: Gather::new(self.matched.kind, Arc::clone(&self.schema), self.columns()),
             distance: self.matched.tolerance.as_ref().map(|t| t.distance),
             reservation: MemoryConsumer::new(name).register(context.memory_pool()),
             metrics,
@@ -399,9 +449,14 @@ impl ExecutionPlan for AsOfJoinExec {
             Kind::Inner => left.as_ref().clone().to_inexact(),
         };
         statistics.total_byte_size = Precision::Absent;
-        statistics
-            .column_statistics
-            .resize_with(self.schema.fields().len(), ColumnStatistics::new_unknown);
+        let of_left = std::mem::take(&mut statistics.column_statistics);
+        let known = |side| match side {
+            Side::Left(column) => of_left.get(column).cloned(),
+            Side::Right(_) => None,
+        };
+        let columns = self.columns().into_iter().map(known);
+        statistics.column_statistics =
+            columns.map(|known| known.unwrap_or_else(ColumnStatistics::new_unknown)).collect();
         Ok(Arc::new(statistics))
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, UInt32Array, new_null_array};
 use datafusion::arrow::compute::{concat, interleave, take};
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::error::Result;
 
@@ -18,12 +18,20 @@ use super::sorted::Sorted;
 /// Right batches held for one batch of the answer.
 const HELD_MAX: usize = 8;
 
+/// Where a column of the answer comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Left(usize),
+    Right(usize),
+}
+
 /// The answer for one left batch in the making.
 pub(super) struct Gather {
     kind: Kind,
     schema: SchemaRef,
-    /// One null of the type of each right column.
-    nulls: Vec<ArrayRef>,
+    columns: Vec<Side>,
+    /// Each right column of the answer, and one null of its type.
+    right: Vec<(usize, ArrayRef)>,
     held: Vec<Arc<Sorted>>,
     /// Of each row: 0 for none, or 1 + the batch that is held; and the row there.
     pairs: Vec<(usize, usize)>,
@@ -34,15 +42,16 @@ pub(super) struct Gather {
 }
 
 impl Gather {
-    /// For joins with this schema, whose right side has columns of these types.
-    pub(super) fn new<'a>(
-        kind: Kind,
-        schema: SchemaRef,
-        right: impl Iterator<Item = &'a DataType>,
-    ) -> Self {
-        let nulls = right.map(|kind| new_null_array(kind, 1)).collect();
+    /// For answers with this schema, whose columns come from these.
+    pub(super) fn new(kind: Kind, schema: SchemaRef, columns: Vec<Side>) -> Self {
+        let typed = columns.iter().zip(schema.fields());
+        let right = typed.filter_map(|(side, field)| match side {
+            Side::Left(_) => None,
+            Side::Right(column) => Some((*column, new_null_array(field.data_type(), 1))),
+        });
+        let right = right.collect();
         let (held, pairs, chunks, rows) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { kind, schema, nulls, held, pairs, chunks, rows }
+        Self { kind, schema, columns, right, held, pairs, chunks, rows }
     }
 
     /// The next left row, and its partner.
@@ -87,27 +96,23 @@ impl Gather {
             self.copy_out()?;
         }
         let rows = std::mem::take(&mut self.rows);
-        let mut columns = match self.kind {
-            Kind::Left => left.columns().to_vec(),
-            Kind::Inner if rows.is_empty() => return Ok(None),
-            Kind::Inner if rows.len() == left.num_rows() => left.columns().to_vec(),
-            Kind::Inner => {
-                let rows = UInt32Array::from(rows.clone());
-                let taken = left.columns().iter().map(|column| take(column, &rows, None));
-                taken.collect::<Result<Vec<_>, _>>()?
-            }
-        };
         let count = match self.kind {
             Kind::Left => left.num_rows(),
+            Kind::Inner if rows.is_empty() => return Ok(None),
             Kind::Inner => rows.len(),
         };
+        let picked = (count < left.num_rows()).then(|| UInt32Array::from(rows));
         let chunks = std::mem::take(&mut self.chunks);
-        for column in 0..self.nulls.len() {
-            let parts: Vec<&dyn Array> =
-                chunks.iter().map(|chunk| chunk[column].as_ref()).collect();
-            columns.push(match parts.as_slice() {
-                [_] => Arc::clone(&chunks[0][column]),
-                _ => concat(&parts)?,
+        let mut right = 0..self.right.len();
+        let mut columns = Vec::with_capacity(self.columns.len());
+        for side in &self.columns {
+            columns.push(match (side, &picked) {
+                (Side::Left(column), None) => Arc::clone(left.column(*column)),
+                (Side::Left(column), Some(rows)) => take(left.column(*column), rows, None)?,
+                (Side::Right(_), _) => {
+                    let place = right.next().unwrap_or_default();
+                    joined(&chunks, place)?
+                }
             });
         }
         let options = RecordBatchOptions::new().with_row_count(Some(count));
@@ -116,9 +121,9 @@ impl Gather {
     }
 
     fn copy_out(&mut self) -> Result<()> {
-        let mut chunk = Vec::with_capacity(self.nulls.len());
-        for (index, null) in self.nulls.iter().enumerate() {
-            let held = self.held.iter().map(|held| held.batch.column(index).as_ref());
+        let mut chunk = Vec::with_capacity(self.right.len());
+        for (column, null) in &self.right {
+            let held = self.held.iter().map(|held| held.batch.column(*column).as_ref());
             let arrays: Vec<&dyn Array> = std::iter::once(null.as_ref()).chain(held).collect();
             chunk.push(interleave(&arrays, &self.pairs)?);
         }
@@ -127,4 +132,13 @@ impl Gather {
         self.held.clear();
         Ok(())
     }
+}
+
+/// A column that was copied out in parts.
+fn joined(chunks: &[Vec<ArrayRef>], column: usize) -> Result<ArrayRef> {
+    if let [only] = chunks {
+        return Ok(Arc::clone(&only[column]));
+    }
+    let parts: Vec<&dyn Array> = chunks.iter().map(|chunk| chunk[column].as_ref()).collect();
+    Ok(concat(&parts)?)
 }

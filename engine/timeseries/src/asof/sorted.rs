@@ -14,7 +14,7 @@ use datafusion::arrow::row::RowConverter;
 use datafusion::error::Result;
 use datafusion::physical_expr::PhysicalExpr;
 
-use crate::runs::mark_changes;
+use crate::runs::mark_changes_of_sorted;
 
 /// Takes batches of one side apart.
 #[derive(Debug)]
@@ -86,9 +86,7 @@ impl Sorter {
         };
         let mut changed = vec![false; rows];
         changed[0] = true;
-        for key in &keys {
-            mark_changes(key, &mut changed)?;
-        }
+        mark_changes_of_sorted(&keys, &mut changed)?;
         let starts = (0u64..).zip(&changed).filter(|(_, changed)| **changed);
         let starts: UInt64Array = starts.map(|(row, _)| row).collect::<Vec<_>>().into();
         let ends = starts.values().iter().skip(1).copied().chain([rows as u64]);

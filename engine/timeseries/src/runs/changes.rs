@@ -3,11 +3,15 @@
 use datafusion::arrow::array::types::ByteViewType;
 use datafusion::arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, GenericByteViewArray, PrimitiveArray,
-    downcast_primitive_array,
+    downcast_primitive_array, make_comparator,
 };
+use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::compute::kernels::cmp::distinct;
 use datafusion::arrow::datatypes::ArrowNativeTypeOp;
 use datafusion::error::Result;
+
+/// Rows of which the first and the last are compared before all others.
+const LEAP: usize = 1024;
 
 /// Bytes up to which a view holds the text itself.
 const INLINE: u128 = 12;
@@ -34,6 +38,27 @@ pub(crate) fn mark_changes(array: &ArrayRef, marks: &mut [bool]) -> Result<()> {
     let differ = distinct(&before, &after)?;
     for pair in differ.values().set_indices() {
         marks[pair + 1] = true;
+    }
+    Ok(())
+}
+
+/// Sets the marks of rows that differ from the row before them in any column. Rows are sorted by these columns, so that all
+/// rows between two that are alike are like them: most of long runs is not looked at.
+pub(crate) fn mark_changes_of_sorted(columns: &[ArrayRef], marks: &mut [bool]) -> Result<()> {
+    let compare = columns
+        .iter()
+        .map(|column| make_comparator(column, column, SortOptions::default()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let rows = marks.len();
+    for start in (0..rows).step_by(LEAP) {
+        // From the last row before these on.
+        let (from, end) = (start.saturating_sub(1), rows.min(start + LEAP));
+        if compare.iter().all(|compare| compare(from, end - 1).is_eq()) {
+            continue;
+        }
+        for column in columns {
+            mark_changes(&column.slice(from, end - from), &mut marks[from..end])?;
+        }
     }
     Ok(())
 }
@@ -67,6 +92,23 @@ mod tests {
     };
 
     use super::*;
+
+    #[test]
+    fn runs_of_sorted_rows_are_leapt_over() {
+        for run in [1, 7, 1000, 1024, 1025, 3000] {
+            let hosts =
+                (0..5000).map(|row| (row / run > 0).then(|| format!("host {:05}", row / run)));
+            let cores: Int64Array = (0..5000).map(|row| Some(row % run / 600)).collect();
+            let hosts: StringViewArray = hosts.collect();
+            let columns = [Arc::new(hosts) as ArrayRef, Arc::new(cores) as ArrayRef];
+            let (mut want, mut got) = (vec![false; 5000], vec![false; 5000]);
+            for column in &columns {
+                mark_changes(column, &mut want).unwrap();
+            }
+            mark_changes_of_sorted(&columns, &mut got).unwrap();
+            assert_eq!(got, want, "{run}");
+        }
+    }
 
     fn marks(array: impl Array + 'static) -> Vec<usize> {
         let mut marks = vec![false; array.len()];

@@ -17,5 +17,5 @@ mod reduce;
 mod rule;
 mod stream;
 
-pub(crate) use changes::mark_changes;
+pub(crate) use changes::{mark_changes, mark_changes_of_sorted};
 pub use rule::group_by_runs;

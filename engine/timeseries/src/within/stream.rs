@@ -25,7 +25,7 @@ use futures::channel::mpsc;
 use futures::{SinkExt, StreamExt};
 use parking_lot::Mutex;
 
-use crate::runs::mark_changes;
+use crate::runs::{mark_changes, mark_changes_of_sorted};
 use crate::stand_in::{Batches, Means};
 
 /// Bytes from which on a group is sorted by an operator that spills.
@@ -149,18 +149,18 @@ impl WithinStream {
     /// How many rows go on with the group at hand, if there is one, and where the last group begins.
     fn open_group(&mut self, batch: &RecordBatch, mut goes_on: bool) -> Result<(usize, usize)> {
         let rows = batch.num_rows();
-        let prefix = columns(self.prefix.iter(), batch)?;
+        let prefix = values(self.prefix.iter(), batch)?;
         let mut marks = vec![false; rows];
+        mark_changes_of_sorted(&prefix, &mut marks)?;
         for (place, column) in prefix.iter().enumerate() {
-            mark_changes(&column.values, &mut marks)?;
             if let (true, Some(before)) = (goes_on, self.last.get(place)) {
-                let pair = concat(&[before.as_ref(), column.values.slice(0, 1).as_ref()])?;
+                let pair = concat(&[before.as_ref(), column.slice(0, 1).as_ref()])?;
                 let mut changed = [false; 2];
                 mark_changes(&pair, &mut changed)?;
                 goes_on &= !changed[1];
             }
         }
-        self.last = prefix.iter().map(|column| column.values.slice(rows - 1, 1)).collect();
+        self.last = prefix.iter().map(|column| column.slice(rows - 1, 1)).collect();
         let first = if goes_on { marks.iter().position(|mark| *mark).unwrap_or(rows) } else { 0 };
         let last = marks.iter().rposition(|mark| *mark).unwrap_or(0);
         Ok((first, last.max(first)))
@@ -211,9 +211,7 @@ impl WithinStream {
                 }
             }
             let mut marks = vec![false; rows];
-            for column in columns(self.prefix.iter(), piece)? {
-                mark_changes(&column.values, &mut marks)?;
-            }
+            mark_changes_of_sorted(&values(self.prefix.iter(), piece)?, &mut marks)?;
             if falls(&columns(self.within.iter(), piece)?, &marks)? {
                 return Ok(false);
             }
@@ -290,6 +288,14 @@ fn columns<'a>(
     rows: &RecordBatch,
 ) -> Result<Vec<SortColumn>> {
     order.map(|sort| sort.evaluate_to_sort_column(rows)).collect()
+}
+
+/// The values that an order compares.
+fn values<'a>(
+    order: impl Iterator<Item = &'a PhysicalSortExpr>,
+    rows: &RecordBatch,
+) -> Result<Vec<ArrayRef>> {
+    Ok(columns(order, rows)?.into_iter().map(|column| column.values).collect())
 }
 
 /// Rows that can be read once.

@@ -255,6 +255,46 @@ async fn sorted_tables_are_merged_without_a_sort() {
 }
 
 #[tokio::test]
+async fn columns_that_nobody_asks_for_are_not_put_together() {
+    const ALL: [&str; 6] = ["l.host", "l.core", "l.time", "l.v", "r.time", "r.v"];
+    let rows = series();
+    let session = session([&rows, &rows], 2, 4, Dealt::InTurns(30));
+    for kind in ["", "LEFT "] {
+        let join = format!(
+            "FROM l ASOF {kind}JOIN r ON l.host = r.host AND l.core = r.core AND l.time > r.time"
+        );
+        let all = format!("SELECT {} {join}", ALL.join(", "));
+        let all = run(&session, &all).await.expect(&all);
+        for (asked, shown) in [
+            (&["r.v"][..], "columns=[v]"),
+            (&["r.v", "l.v"], "columns=[v, v]"),
+            (&["l.v", "r.time", "l.host"], "columns=[v, time, host]"),
+            (&["l.core", "l.time"], "columns=[core, time]"),
+        ] {
+            let sql = format!("SELECT {} {join}", asked.join(", "));
+            let plan = physical(&session, &sql).await;
+            assert!(plan.contains(shown), "{sql}: {plan}");
+            let places = asked.iter().filter_map(|name| ALL.iter().position(|known| known == name));
+            let places: Vec<usize> = places.collect();
+            let pick = |line: &String| {
+                let cells: Vec<&str> = line.split(' ').collect();
+                places.iter().map(|place| cells[*place]).collect::<Vec<_>>().join(" ")
+            };
+            let mut want: Vec<String> = all.iter().skip(1).map(pick).collect();
+            let mut got = run(&session, &sql).await.expect(&sql).split_off(1);
+            want.sort();
+            got.sort();
+            assert_eq!(got, want, "{sql}");
+        }
+        let sql = format!("SELECT count(*) {join}");
+        let plan = physical(&session, &sql).await;
+        // Of a left join the number of rows is known.
+        assert!(plan.contains("columns=[]") || kind == "LEFT ", "{plan}");
+        assert_eq!(run(&session, &sql).await.expect(&sql)[1], (all.len() - 1).to_string());
+    }
+}
+
+#[tokio::test]
 async fn the_order_of_the_left_side_is_that_of_the_answer() {
     let rows = series();
     let session = session([&rows, &rows], 1, 4, Dealt::InTurns(7));
