@@ -34,7 +34,7 @@ const SECONDS_PER_DAY: f64 = 86_400.0;
 pub(crate) struct SpanPlanner;
 
 /// Gives a text beside a time its type: a length of time, or else, in a difference, a time.
-fn with_text(mut expr: RawBinaryExpr, schema: &DFSchema) -> Result<RawBinaryExpr> {
+fn with_text(mut expr: RawBinaryExpr, schema: &DFSchema) -> RawBinaryExpr {
     let type_of = |side: &Expr| side.get_type(schema).ok().filter(is_time);
     let (left, right) = (type_of(&expr.left), type_of(&expr.right));
     let is_difference = expr.op == BinaryOperator::Minus;
@@ -55,7 +55,7 @@ fn with_text(mut expr: RawBinaryExpr, schema: &DFSchema) -> Result<RawBinaryExpr
         },
         _ => {}
     }
-    Ok(expr)
+    expr
 }
 
 fn is_time(kind: &DataType) -> bool {
@@ -79,7 +79,7 @@ impl ExprPlanner for SpanPlanner {
             BinaryOperator::Multiply => Scale::Times,
             BinaryOperator::Divide => Scale::Over,
             BinaryOperator::Plus | BinaryOperator::Minus => {
-                return with_text(expr, schema).map(PlannerResult::Original);
+                return Ok(PlannerResult::Original(with_text(expr, schema)));
             }
             _ => return Ok(PlannerResult::Original(expr)),
         };
