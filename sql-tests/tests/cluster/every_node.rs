@@ -158,3 +158,76 @@ fn files_that_one_node_reads_or_writes_are_rows_of_all() {
     cluster.restart(&[1]);
     all_answer(&cluster, &ALL, loaded, &["a,1", "b,2"]);
 }
+
+/// What the statements below leave behind.
+#[track_caller]
+fn changed_everywhere(cluster: &Cluster, nodes: &[usize]) {
+    let columns = "SELECT column_name, data_type FROM information_schema.columns \
+                   WHERE table_name = 'cpu' ORDER BY column_name";
+    let typed =
+        ["host,Utf8View", "load,Float64", "note,Utf8View", "time,\"Timestamp(ns, \"\"UTC\"\")\""];
+    all_answer(cluster, nodes, columns, &typed);
+    let rows = "SELECT host, time, load, note FROM cpu ORDER BY host, time";
+    let late = ["a,2024-01-01T00:00:00Z,0.0,", "a,2024-01-01T02:00:00Z,2.0,checked"];
+    all_answer(cluster, nodes, rows, &[&late[..], &["b,2024-01-01T01:00:00Z,10.0,high"]].concat());
+    all_answer(cluster, nodes, "SELECT * FROM busy", &["b,10.0"]);
+    let kept = "SELECT host, count(*) AS n, max(load) AS top FROM kept GROUP BY host ORDER BY host";
+    all_answer(cluster, nodes, kept, &["a,2,2.0", "b,2,20.0"]);
+    all_answer(cluster, nodes, "SELECT count(*) FROM emptied", &["0"]);
+    let tables = "SELECT table_name FROM information_schema.tables \
+                  WHERE table_catalog = 'main' AND table_schema = 'public' ORDER BY table_name";
+    all_answer(cluster, nodes, tables, &["busy", "cpu", "emptied", "kept"]);
+    let databases = "SELECT DISTINCT catalog_name FROM information_schema.schemata \
+                     WHERE catalog_name = 'plant'";
+    all_answer(cluster, nodes, databases, &["plant"]);
+    all_answer(cluster, nodes, "SELECT v FROM plant.public.volt", &["230.0"]);
+}
+
+#[test]
+fn every_statement_that_changes_something_holds_on_every_node_and_after_a_restart() {
+    let _turn = turn();
+    let cluster = start();
+    let columns =
+        "(time TIMESTAMP NOT NULL, host STRING, v DOUBLE, old BIGINT, PRIMARY KEY (host, time))";
+    for (node, sql) in [
+        (0, format!("CREATE TABLE m {columns} WITH (time_slice = '1h', spread = 3)").as_str()),
+        (
+            1,
+            "INSERT INTO m VALUES ('2024-01-01T00:00:00Z', 'a', 0, 1), ('2024-01-01T01:00:00Z', 'b', 1, 1)",
+        ),
+        (
+            2,
+            "INSERT INTO m VALUES ('2024-01-01T02:00:00Z', 'a', 2, 1), ('2024-01-01T03:00:00Z', 'c', 3, 1)",
+        ),
+        (0, "ALTER TABLE m ADD COLUMN note STRING"),
+        (1, "UPDATE m SET note = 'high', v = v * 10 WHERE host = 'b'"),
+        (2, "UPDATE m SET note = 'checked' WHERE v = 2"),
+        (0, "ALTER TABLE m RENAME COLUMN v TO load"),
+        (1, "ALTER TABLE m DROP COLUMN old"),
+        (2, "ALTER TABLE m RENAME TO cpu"),
+        (0, "DELETE FROM cpu WHERE load = 3"),
+        (1, "CREATE VIEW busy AS SELECT host, load FROM cpu WHERE load > 100"),
+        (2, "CREATE OR REPLACE VIEW busy AS SELECT host, load FROM cpu WHERE load > 5"),
+        (0, "CREATE TABLE kept AS SELECT time, host, load FROM cpu"),
+        (
+            1,
+            "INSERT INTO kept SELECT time + INTERVAL '1 day', host, load * 2 FROM cpu WHERE host = 'b'",
+        ),
+        (2, "CREATE TABLE emptied AS SELECT * FROM cpu"),
+        (0, "TRUNCATE emptied"),
+        (1, "CREATE TABLE gone (time TIMESTAMP)"),
+        (2, "DROP TABLE gone"),
+        (0, "CREATE DATABASE plant"),
+        (
+            1,
+            "CREATE TABLE plant.public.volt (time TIMESTAMP NOT NULL, v DOUBLE, PRIMARY KEY (time))",
+        ),
+        (2, "INSERT INTO plant.public.volt VALUES ('2024-01-01', 230)"),
+    ] {
+        cluster.execute(node, sql);
+    }
+    changed_everywhere(&cluster, &ALL);
+    cluster.kill(&ALL);
+    cluster.restart(&ALL);
+    changed_everywhere(&cluster, &ALL);
+}
