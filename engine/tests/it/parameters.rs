@@ -52,7 +52,7 @@ async fn types_are_those_of_what_parameters_are_compared_with_or_fill() {
 }
 
 #[tokio::test]
-async fn queries_bind_one_row() {
+async fn queries_run_once_per_row_of_parameters() {
     let db = Fixture::new().await.cpu().await;
     let query = async |sql: &str, columns: Vec<ArrayRef>| {
         rows(&db.session, sql, Some(batch(columns))).await.map(|rows| rows.join("|"))
@@ -68,7 +68,12 @@ async fn queries_bind_one_row() {
     let time = text(vec!["2024-01-01T00:00:00"]);
     assert_eq!(query(sql, vec![time, text(vec!["1"])]).await.unwrap(), "1.0");
 
-    let wrong = query("SELECT ?", vec![text(vec!["a", "b"])]).await.unwrap_err();
+    let sql = "SELECT ? AS asked, usage FROM cpu WHERE host = ? ORDER BY usage DESC LIMIT 1";
+    let hosts = text(vec!["b", "x", "a"]);
+    let each = query(sql, vec![Arc::clone(&hosts), hosts]).await.unwrap();
+    let one = async |host: &str| query(sql, vec![text(vec![host]); 2]).await.unwrap();
+    assert_eq!(each, [one("b").await, one("a").await].join("|"));
+    let wrong = query("SELECT ?", vec![text(vec![])]).await.unwrap_err();
     assert_eq!(wrong.kind(), ErrorKind::Invalid, "{wrong}");
     let wrong = query("SELECT ?, ?", vec![text(vec!["a"])]).await.unwrap_err();
     assert!(wrong.to_string().contains("2 parameters, and 1"), "{wrong}");
