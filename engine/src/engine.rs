@@ -255,8 +255,6 @@ fn template(partitions: usize, env: Arc<RuntimeEnv>) -> Result<SessionState, Dat
     // Streams that come sorted by series and time are worth more than a shuffle.
     options.optimizer.prefer_existing_sort = true;
     options.execution.sort_pushdown_buffer_capacity = SORT_BUFFER_BYTES;
-    // What a scan reckons with is good enough to leave out exchanges that cost more than the work that they share out.
-    options.execution.use_row_number_estimates_to_optimize_partitioning = true;
     // DataFusion 55 plans `b IS NOT TRUE` as a column that may be null, and refuses to group by it otherwise.
     options.execution.skip_physical_aggregate_schema_check = true;
     let mut state = SessionStateBuilder::new()

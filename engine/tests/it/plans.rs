@@ -76,33 +76,6 @@ async fn filters_of_time_and_tags_are_gone_above_the_scan() {
 }
 
 #[tokio::test]
-async fn plans_of_few_rows_have_no_exchanges() {
-    let db = Fixture::new().await;
-    db.run(
-        "CREATE TABLE m (time TIMESTAMP NOT NULL, host STRING, v DOUBLE, PRIMARY KEY (host, time))",
-    )
-    .await;
-    db.run(
-        "INSERT INTO m SELECT to_timestamp(1704067200 + value / 10), 'h' || value % 10, value
-         FROM generate_series(0, 199999)",
-    )
-    .await;
-    let of_one_host = |time: &str| {
-        format!(
-            "SELECT date_bin('1 minute', time) AS t, max(v) FROM m WHERE host = 'h1' AND {time} GROUP BY t"
-        )
-    };
-    for stored in [false, true] {
-        if stored {
-            db.run("CHECKPOINT").await;
-        }
-        check(&db, &of_one_host("time >= '2024-01-01'"), &["RepartitionExec"], &[]).await;
-        let hour = "time >= '2024-01-01T01:00:00Z' AND time < '2024-01-01T02:00:00Z'";
-        check(&db, &of_one_host(hour), &["SeriesScanExec"], &["RepartitionExec"]).await;
-    }
-}
-
-#[tokio::test]
 async fn limits_reach_the_scan_where_no_filter_is_above() {
     let db = Fixture::new().await.cpu().await;
     check(&db, "SELECT usage FROM cpu WHERE host = 'a' LIMIT 1", &["limit=1"], &[]).await;
