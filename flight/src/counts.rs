@@ -20,6 +20,8 @@ use tonic::server::NamedService;
 use tonic::{Code, Status};
 use tower::Service;
 
+use crate::status::code_name;
+
 /// The calls of Flight. What a client calls otherwise is `other`, so that clients cannot make up series.
 const METHODS: [&str; 10] = [
     "Handshake",
@@ -125,7 +127,7 @@ impl RunningCall {
 impl Drop for RunningCall {
     fn drop(&mut self) {
         self.counts.running.fetch_sub(1, Ordering::Relaxed);
-        *self.counts.ended.lock().entry((self.method, name(self.status))).or_default() += 1;
+        *self.counts.ended.lock().entry((self.method, code_name(self.status))).or_default() += 1;
     }
 }
 
@@ -164,28 +166,5 @@ impl http_body::Body for Answer {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
-    }
-}
-
-/// The name of a code as gRPC's documents have it.
-fn name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }
