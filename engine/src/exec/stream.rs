@@ -23,7 +23,7 @@ use tokio::sync::mpsc;
 
 use super::runtime::lost;
 use super::{QueryRuntime, QueryTicket};
-use crate::{Error, QueryId, QueryStream};
+use crate::{Error, ErrorKind, QueryId, QueryStream};
 
 /// Batches computed before the client takes them.
 const BATCHES_AHEAD: usize = 2;
@@ -53,8 +53,14 @@ pub(crate) fn stream_plans(
     let work = |sender: Sender| async move {
         let mut plans = futures::stream::iter([Ok(first)]).chain(rest);
         while let Some(plan) = plans.next().await {
-            let (shown, context) = (Arc::clone(&shown), Arc::clone(&context));
-            produce(plan?, Some(shown), context, sender.clone()).await?;
+            let (plan, shown, context) = (plan?, Arc::clone(&shown), Arc::clone(&context));
+            if all_nullable(&plan.schema()).fields() != shown.fields() {
+                return Err(Error::request(
+                    ErrorKind::Invalid,
+                    "the rows of parameters give answers with different columns; run them one by one",
+                ));
+            }
+            produce(plan, Some(shown), context, sender.clone()).await?;
             if sender.is_closed() {
                 break;
             }

@@ -73,6 +73,11 @@ async fn queries_run_once_per_row_of_parameters() {
     let each = query(sql, vec![Arc::clone(&hosts), hosts]).await.unwrap();
     let one = async |host: &str| query(sql, vec![text(vec![host]); 2]).await.unwrap();
     assert_eq!(each, [one("b").await, one("a").await].join("|"));
+    db.run("CREATE TABLE m_a (time TIMESTAMP, x DOUBLE)").await;
+    db.run("CREATE TABLE m_b (time TIMESTAMP, y DOUBLE)").await;
+    let sql = "SELECT * FROM series(?)";
+    let wrong = query(sql, vec![text(vec!["m_a", "m_b"])]).await.unwrap_err();
+    assert!(wrong.to_string().contains("answers with different columns"), "{wrong}");
     let wrong = query("SELECT ?", vec![text(vec![])]).await.unwrap_err();
     assert_eq!(wrong.kind(), ErrorKind::Invalid, "{wrong}");
     let wrong = query("SELECT ?, ?", vec![text(vec!["a"])]).await.unwrap_err();
