@@ -149,11 +149,10 @@ fn name_time_zone(sql: &mut String) {
 
 /// Takes the names of DataFusion's optimizer rules out of an error that is expected: what remains is what is wrong.
 fn without_steps(error: &ExpectedError) -> Option<ExpectedError> {
-    const STEPS: [&str; 4] = [
+    const STEPS: [&str; 3] = [
         r"Optimizer rule 'simplify_expressions' failed[\s\S]*",
         r"type_coercion\ncaused by\n",
         "type_coercion\ncaused by\n",
-        "type_coercion",
     ];
     let bare = |text: &str| STEPS.iter().fold(text.to_owned(), |text, step| text.replace(step, ""));
     match error {
