@@ -20,13 +20,12 @@ async fn open(disk: &SimDisk) -> Store {
 
 /// Whether the groups of a store that was just opened elect their leaders.
 async fn is_ready(store: &Store) -> bool {
-    for _ in 0..10_000 {
-        if store.ready().await {
-            return true;
+    let elected = async {
+        while !store.ready().await {
+            tokio::task::yield_now().await;
         }
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    false
+    };
+    tokio::time::timeout(Duration::from_secs(30), elected).await.is_ok()
 }
 
 async fn stop(store: Store) {
