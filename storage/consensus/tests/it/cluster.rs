@@ -200,13 +200,25 @@ impl Cluster {
                 && ids.iter().all(|id| self.replicas[id].machine.commands() == first);
             done.then_some(first)
         };
-        let mut commands = None;
-        eventually("replicas that hold the same commands", || {
-            commands = same();
-            commands.is_some()
-        })
-        .await;
-        commands.unwrap()
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(commands) = same() {
+                return commands;
+            }
+            assert!(Instant::now() < deadline, "replicas never held the same: {}", self.describe());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// What the replicas are at, for those who wait in vain.
+    fn describe(&self) -> String {
+        let describe = |id: u64| {
+            let (commands, status) =
+                (self.replicas[&id].machine.commands(), self.group(id).status());
+            let last = commands.last();
+            format!("\n{id}: {} commands, the last {last:?}; {status:?}", commands.len())
+        };
+        self.ids().into_iter().map(describe).collect()
     }
 
     /// Waits until a replica has a role.
