@@ -254,7 +254,7 @@ pub(crate) struct FrontPieces {
 }
 
 impl FrontPieces {
-    fn slice(&self, range: Range<u64>) -> Option<Bytes> {
+    pub(crate) fn slice(&self, range: Range<u64>) -> Option<Bytes> {
         let place = self.pieces.partition_point(|(offset, _)| *offset <= range.start);
         let (offset, bytes) = self.pieces.get(place.checked_sub(1)?)?;
         let start = usize::try_from(range.start - offset).ok()?;

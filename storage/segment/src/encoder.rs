@@ -21,6 +21,7 @@ use crate::directory::DirectoryBuilder;
 use crate::format::{BlockTable, Description, FORMAT, KEY_FORMAT, KEY_SECTIONS, Section, Sections};
 use crate::group::{Group, Grouper};
 use crate::sink::{Sink, TempFile};
+use crate::summaries::SummaryBuilder;
 use crate::{
     ColumnKind, Error, FieldType, RowSchema, SegmentCaches, SegmentMeta, SegmentReader, WriterSpec,
 };
@@ -36,6 +37,7 @@ pub(crate) struct Encoder {
     file: SerializedFileWriter<Sink>,
     temp: TempFile,
     directory: DirectoryBuilder,
+    summaries: SummaryBuilder,
     groups: usize,
 }
 
@@ -59,6 +61,7 @@ impl Encoder {
         let (columns, file) = begin().map_err(|e| encode_error(temp.path(), e))?;
         Ok(Self {
             disk: Arc::clone(disk),
+            summaries: SummaryBuilder::new(&schema),
             schema,
             spec,
             shape,
@@ -100,8 +103,12 @@ impl Encoder {
             fields: content.fields,
             spec: self.spec.clone(),
         };
-        let parts = [directory.blocks, directory.index, Vec::new(), description.encode()];
-        let facts = end_file(self.file, &parts).map_err(|e| encode_error(self.temp.path(), e))?;
+        let path = self.temp.path();
+        let data_bytes = self.file.bytes_written() as u64;
+        let summaries = self.summaries.finish(data_bytes).map_err(|e| encode_error(path, e))?;
+        let summaries = summaries.unwrap_or_default();
+        let parts = [directory.blocks, directory.index, summaries, description.encode()];
+        let facts = end_file(self.file, &parts).map_err(|e| encode_error(path, e))?;
         Ok((self.temp, description.into_meta(facts)))
     }
 
@@ -154,6 +161,7 @@ impl Encoder {
                 self.directory.add(&run.key, run.rows as u64, times[row], times[last]);
                 row += run.rows;
             }
+            self.summaries.add(batch);
         }
         self.groups += 1;
         Ok(())

@@ -130,7 +130,7 @@ pub(crate) struct Sections {
     pub(crate) directory: Section,
     /// Its sparse index.
     pub(crate) index: Section,
-    /// Reserved for summaries of series over time cells; empty.
+    /// Summaries of series over time cells; may be empty.
     pub(crate) summaries: Section,
     /// [`Description`].
     pub(crate) description: Section,

@@ -30,6 +30,7 @@ mod rows;
 mod scan;
 mod schema;
 mod sink;
+mod summaries;
 #[cfg(test)]
 mod test_support;
 mod writer;
@@ -43,4 +44,5 @@ pub use reader::{RowRanges, SegmentReader};
 pub use rows::SeriesRows;
 pub use scan::SegmentScan;
 pub use schema::{ColumnId, ColumnKind, ColumnSpec, FieldType, RowSchema, TableId};
+pub use summaries::{CellStatistic, Cells};
 pub use writer::SegmentWriter;

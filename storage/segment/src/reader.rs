@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::{DataType, Field, Schema};
 use bytes::Bytes;
@@ -30,9 +30,10 @@ use crate::cache::SegmentCaches;
 use crate::columns::Unit;
 use crate::content::ContentHasher;
 use crate::directory::DirectoryIndex;
-use crate::format::{Description, FORMAT, FileFacts, KEY_FORMAT, KEY_SECTIONS, Sections};
+use crate::format::{Description, FORMAT, FileFacts, KEY_FORMAT, KEY_SECTIONS, Section, Sections};
 use crate::group::Grouper;
 use crate::scan::SegmentScan;
+use crate::summaries::SummaryFooter;
 use crate::{
     ColumnId, ColumnKind, ColumnSpec, Error, FieldType, SegmentMeta, SeriesEntry, SeriesKey,
 };
@@ -53,6 +54,8 @@ pub struct SegmentReader {
     group_rows: Vec<u64>,
     sections: Sections,
     index: DirectoryIndex,
+    /// Read when it is first asked for.
+    summaries: OnceLock<Option<SummaryFooter>>,
 }
 
 impl SegmentReader {
@@ -97,7 +100,18 @@ impl SegmentReader {
                 ),
             ));
         }
-        Ok(Arc::new(Self { meta, file, parquet, columns, time_unit, group_rows, sections, index }))
+        let summaries = OnceLock::new();
+        Ok(Arc::new(Self {
+            meta,
+            file,
+            parquet,
+            columns,
+            time_unit,
+            group_rows,
+            sections,
+            index,
+            summaries,
+        }))
     }
 
     /// Reads a file that no manifest describes (orphans, fixtures, `verify`): everything is checked, the hash of the
@@ -292,6 +306,20 @@ impl SegmentReader {
 
 /// What scans ask of their reader.
 impl SegmentReader {
+    /// Place of the summaries.
+    pub(crate) fn summaries(&self) -> Section {
+        self.sections.summaries
+    }
+
+    /// The footer of the summaries, if there are any.
+    pub(crate) fn summary_footer(&self) -> Result<Option<&SummaryFooter>, Error> {
+        if let Some(footer) = self.summaries.get() {
+            return Ok(footer.as_ref());
+        }
+        let footer = SummaryFooter::read(&self.file, self.sections.summaries)?;
+        Ok(self.summaries.get_or_init(|| footer).as_ref())
+    }
+
     pub(crate) fn file(&self) -> &VerifiedFile {
         &self.file
     }
@@ -357,7 +385,7 @@ fn projected(field: &ColumnSpec) -> Option<(ColumnId, FieldType)> {
     }
 }
 
-fn range_of(section: crate::format::Section) -> Range<u64> {
+fn range_of(section: Section) -> Range<u64> {
     section.offset..section.offset.saturating_add(section.bytes)
 }
 

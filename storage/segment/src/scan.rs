@@ -282,7 +282,7 @@ fn nanoseconds(time: &ArrayRef, unit: Unit) -> ArrayRef {
     Arc::new(time.with_timezone("UTC"))
 }
 
-fn arrow_type(kind: FieldType) -> DataType {
+pub(crate) fn arrow_type(kind: FieldType) -> DataType {
     match kind {
         FieldType::Float64 => DataType::Float64,
         FieldType::Int64 => DataType::Int64,

@@ -191,8 +191,8 @@ fn bytes_are_the_golden_ones() {
 
 const GOLDEN_CONTENT: &str = "b946b122424c315a61eb4649598cbe880c497a02db22bc4a37f0c001aacc4d92";
 const GOLDEN_FILES: [&str; 2] = [
-    "5630e464853a8a6d8b6a643e396bc836946fbbd5148a64e9b5cfe8a5764b518d",
-    "184580fb93efe8fe7009896941f27511480033541fc5b7f9dd39f780d054ae6d",
+    "9b53d031b5a4510a1f8daf090b1df0da866f4762358c3ace604adb026ad6f056",
+    "bfbe33c2b14ccd6d7dac7e5f2657787470edf3095bbb728ec812b2f6d84c9586",
 ];
 
 fn golden_model() -> Model {
