@@ -75,6 +75,8 @@ pub struct EngineOptions {
     pub spill_dir: Option<PathBuf>,
     /// Where `COPY` reads and writes files; without it, nowhere.
     pub file_dir: Option<PathBuf>,
+    /// Whether aggregates are answered from the summaries of segments.
+    pub summaries: bool,
     /// Shown by `system.settings`.
     pub settings: Vec<Setting>,
 }
@@ -114,7 +116,7 @@ impl Engine {
         let env = runtime_env(&options, spill)?;
         Ok(Arc::new(Self {
             store,
-            template: template(threads, env)?,
+            template: template(threads, options.summaries, env)?,
             runtime: QueryRuntime::start(threads)?,
             queries: Arc::default(),
             memory: MemoryDatabases::new(
@@ -240,7 +242,11 @@ pub(crate) fn set_time_zone(state: &mut SessionState, zone: &str) -> Result<(), 
     Ok(())
 }
 
-fn template(partitions: usize, env: Arc<RuntimeEnv>) -> Result<SessionState, DataFusionError> {
+fn template(
+    partitions: usize,
+    summaries: bool,
+    env: Arc<RuntimeEnv>,
+) -> Result<SessionState, DataFusionError> {
     let mut config = SessionConfig::new()
         .with_target_partitions(partitions)
         // Its place is taken by ours, which has more tables.
@@ -265,7 +271,7 @@ fn template(partitions: usize, env: Arc<RuntimeEnv>) -> Result<SessionState, Dat
         .with_analyzer_rule(Arc::new(OneZeroRule))
         .with_optimizer_rule(Arc::new(LastRowsRule))
         .with_optimizer_rule(Arc::new(LossyCastRule))
-        .with_physical_optimizer_rules(physical::rules())
+        .with_physical_optimizer_rules(physical::rules(summaries))
         .build();
     state.register_function_rewrite(Arc::new(PatternRewrite))?;
     state.register_expr_planner(Arc::new(SpanPlanner))?;

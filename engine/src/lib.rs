@@ -5,6 +5,7 @@
 //!                    └→ ingest → storage
 //! ```
 
+mod buckets;
 mod catalog;
 mod engine;
 mod error;
@@ -14,6 +15,7 @@ pub mod ingest;
 mod intervals;
 mod lossy_casts;
 mod memory;
+mod newest;
 mod one_zero;
 mod outcome;
 mod patterns;
@@ -23,6 +25,7 @@ mod prune;
 mod scan;
 mod session;
 mod sql;
+mod summaries;
 
 pub use engine::{Engine, EngineOptions, QueryStatus, Setting};
 pub use error::{Error, ErrorKind};

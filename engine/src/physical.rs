@@ -12,6 +12,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNode as _;
 use datafusion::error::Result;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::aggregate_statistics::AggregateStatistics;
 use datafusion::physical_optimizer::filter_pushdown::FilterPushdown;
 use datafusion::physical_optimizer::limited_distinct_aggregation::LimitedDistinctAggregation;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
@@ -20,9 +21,13 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 
+use crate::newest::NewestBucketsRule;
+use crate::summaries::SummariesRule;
+
 /// The rules of all statements, in order. The second `FilterPushdown`, of filters that are found out while a query runs,
-/// has another name and stays.
-pub(crate) fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+/// has another name and stays. What leaves rows out comes after the rule that answers from
+/// statistics alone.
+pub(crate) fn rules(summaries: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let left_out = FilterPushdown::new();
     let mut rules = PhysicalOptimizer::new().rules;
     rules.retain(|rule| rule.name() != left_out.name());
@@ -34,6 +39,13 @@ pub(crate) fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
             _ => continue,
         };
         *rule = Arc::new(Sometimes { rule: Arc::clone(rule), unless });
+    }
+    let of_statistics = AggregateStatistics::new();
+    let place = rules.iter().position(|rule| rule.name() == of_statistics.name());
+    let place = place.map_or(0, |place| place + 1);
+    rules.insert(place, Arc::new(NewestBucketsRule));
+    if summaries {
+        rules.insert(place + 1, Arc::new(SummariesRule));
     }
     rules
 }

@@ -8,6 +8,7 @@ use datafusion::physical_plan::metrics::{MetricValue, MetricsSet};
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 
 use crate::scan::SeriesScanExec;
+use crate::summaries::SummaryScanExec;
 
 /// How long the steps before a query runs took.
 #[derive(Clone, Copy, Debug, Default)]
@@ -103,6 +104,11 @@ fn facts(plan: &dyn ExecutionPlan) -> Vec<String> {
     }
     if plan.downcast_ref::<SeriesScanExec>().is_some() {
         lines.extend(scan_facts(&metrics));
+    }
+    if plan.downcast_ref::<SummaryScanExec>().is_some() {
+        let of = |name: &str| metrics.sum_by_name(name).map_or(0, |value| value.as_usize());
+        let (cells, rows) = (Count(of("cells")), Rows(of("rows_summarised")));
+        lines.push(format!("cells: {cells} in place of {rows}"));
     }
     lines
 }

@@ -11,7 +11,7 @@ use datafusion::arrow::compute::SortOptions;
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
+use datafusion::common::{ColumnStatistics, ScalarValue, Statistics, internal_datafusion_err};
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column as ColumnExpr;
@@ -27,18 +27,24 @@ use datafusion::physical_plan::{
     StatisticsArgs,
 };
 use quorate_storage::catalog::Table;
-use quorate_storage::scan::{ScanCounters, ScanPartition, ScanStatistics, TableScan};
+use quorate_storage::scan::{ScanCounters, ScanPartition, ScanStatistics, TableScan, TimeRange};
+use quorate_storage::{ColumnId, ColumnKind};
 
-use super::ScanLabel;
 use super::counts::push_counters;
 use super::stream::SeriesScanStream;
+use super::{ScanLabel, SplitScan};
+use crate::Error;
 use crate::prune::Pruning;
 
 /// A planned scan of a stored table.
 pub(crate) struct SeriesScanExec {
     schema: SchemaRef,
-    /// Places of tags among the columns.
-    tags: Vec<usize>,
+    /// What the columns are.
+    columns: Vec<(ColumnId, ColumnKind)>,
+    /// Times that its rows may have.
+    time: Option<TimeRange>,
+    /// Where cells of summaries stand for some of the rows.
+    split: Option<Arc<SplitScan>>,
     label: ScanLabel,
     partitions: Vec<ScanPartition>,
     statistics: Arc<Statistics>,
@@ -70,11 +76,21 @@ impl SeriesScanExec {
             Boundedness::Bounded,
         )
         .with_scheduling_type(SchedulingType::Cooperative);
+        let time = statistics.time;
         let statistics = statistics_of(&schema, &table.time().name, &statistics);
-        let tags = table.tags().filter_map(|tag| schema.index_of(&tag.name).ok()).collect();
+        let columns = schema.fields().iter().map(|field| {
+            let column = table.columns.iter().find(|column| column.name == *field.name());
+            let column = column.ok_or_else(|| {
+                internal_datafusion_err!("{:?} is no column of {:?}", field.name(), table.name)
+            })?;
+            Ok((column.id, column.kind))
+        });
+        let columns = columns.collect::<Result<_>>()?;
         Ok(Self {
             schema,
-            tags,
+            columns,
+            time,
+            split: None,
             label,
             partitions,
             statistics: Arc::new(statistics),
@@ -83,11 +99,88 @@ impl SeriesScanExec {
             metrics: ExecutionPlanMetricsSet::new(),
         })
     }
+
+    /// The same without the rows that cells stand for.
+    pub(crate) fn without_cells(&self, split: Arc<SplitScan>) -> Self {
+        Self {
+            schema: Arc::clone(&self.schema),
+            columns: self.columns.clone(),
+            time: self.time,
+            split: Some(split),
+            label: self.label.clone(),
+            partitions: self.partitions.clone(),
+            statistics: Arc::new(Statistics::clone(&self.statistics).to_inexact()),
+            counters: Arc::clone(&self.counters),
+            properties: Arc::clone(&self.properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        }
+    }
+
+    /// The same, of the rows in this range of time alone.
+    pub(crate) fn within(&self, time: TimeRange) -> Self {
+        Self {
+            schema: Arc::clone(&self.schema),
+            columns: self.columns.clone(),
+            time: Some(time),
+            split: None,
+            label: self.label.within(time),
+            partitions: self.partitions.iter().map(|one| one.within(time)).collect(),
+            statistics: Arc::new(Statistics::clone(&self.statistics).to_inexact()),
+            counters: Arc::clone(&self.counters),
+            properties: Arc::clone(&self.properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        }
+    }
+
+    /// Times that its rows may have, if it gives all rows of its series in them.
+    pub(crate) fn whole_time(&self) -> Option<TimeRange> {
+        self.time.filter(|_| self.split.is_none() && self.label.is_whole())
+    }
+
+    /// What the column at this place is.
+    pub(crate) fn column(&self, place: usize) -> Option<(ColumnId, ColumnKind)> {
+        self.columns.get(place).copied()
+    }
+
+    /// Place of the time among the columns.
+    pub(crate) fn time_column(&self) -> Option<usize> {
+        self.columns.iter().position(|(_, kind)| *kind == ColumnKind::Time)
+    }
+
+    /// What `EXPLAIN` says of it.
+    pub(crate) fn label(&self) -> &ScanLabel {
+        &self.label
+    }
+
+    /// Its streams.
+    pub(crate) fn partitions(&self) -> &[ScanPartition] {
+        &self.partitions
+    }
+
+    /// Rows to reckon with.
+    pub(crate) fn rows_expected(&self) -> Option<usize> {
+        self.statistics.num_rows.get_value().copied()
+    }
+
+    /// The times of one cell of its segments' summaries, if one fits into the times that are wanted.
+    pub(crate) fn sample_cell(&self) -> Result<Option<TimeRange>, Error> {
+        let (Some(time), Some(partition), None) = (self.time, self.partitions.first(), &self.split)
+        else {
+            return Ok(None);
+        };
+        let Some(width) = partition.cell_width()? else { return Ok(None) };
+        let middle = time.start.midpoint(time.end);
+        let start = middle.saturating_sub(middle.rem_euclid(width));
+        let cell = TimeRange { start, end: start.saturating_add(width - 1) };
+        Ok((time.start <= middle && time.end.saturating_sub(time.start) >= width).then_some(cell))
+    }
 }
 
 /// The columns of a leaf that are tags: they stay the same along each series.
 pub(crate) fn tags_of(leaf: &dyn ExecutionPlan) -> Vec<usize> {
-    leaf.downcast_ref::<SeriesScanExec>().map_or_else(Vec::new, |scan| scan.tags.clone())
+    let Some(scan) = leaf.downcast_ref::<SeriesScanExec>() else { return Vec::new() };
+    let kinds = scan.columns.iter().enumerate();
+    kinds.filter(|(_, (_, kind))| *kind == ColumnKind::Tag).map(|(at, _)| at).collect()
 }
 
 /// The order of the rows, and the tags that a filter has made constant.
@@ -153,6 +246,9 @@ impl DisplayAs for SeriesScanExec {
         match format {
             DisplayFormatType::Default | DisplayFormatType::Verbose => {
                 write!(f, "SeriesScanExec: {}, columns=[{}]", self.label, names.join(", "))?;
+                if self.split.is_some() {
+                    f.write_str(", rows=not summarised")?;
+                }
                 write!(f, ", partitions={}", self.partitions.len())?;
                 if let Some(order) = self.properties.output_ordering() {
                     write!(f, ", output_ordering=[{order}]")?;
@@ -207,11 +303,12 @@ impl ExecutionPlan for SeriesScanExec {
         partition: usize,
         _context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let stream = SeriesScanStream::new(
-            self.partitions[partition].clone(),
-            Arc::clone(&self.schema),
-            BaselineMetrics::new(&self.metrics, partition),
-        );
+        let (schema, metrics) =
+            (Arc::clone(&self.schema), BaselineMetrics::new(&self.metrics, partition));
+        let stream = match &self.split {
+            Some(split) => SeriesScanStream::of_rest(Arc::clone(split), partition, schema, metrics),
+            None => SeriesScanStream::new(self.partitions[partition].clone(), schema, metrics),
+        };
         Ok(Box::pin(cooperative(stream)))
     }
 

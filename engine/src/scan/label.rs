@@ -32,6 +32,16 @@ impl ScanLabel {
         }
     }
 
+    /// The label of a part of it.
+    pub(crate) fn within(&self, time: TimeRange) -> Self {
+        Self { time: Some(time), ..self.clone() }
+    }
+
+    /// Whether the scan gives all rows of its series and times.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.limit.is_none() && !self.last
+    }
+
     /// The label of a scan of whole tables.
     pub(crate) fn of_all(name: &str, matching: usize) -> Self {
         let table = format!("{name}, matching={matching}");

@@ -14,12 +14,15 @@ use futures::Stream;
 use quorate_storage::Error as StoreError;
 use quorate_storage::scan::ScanPartition;
 
+use super::SplitScan;
 use crate::Error;
 
 type Batches = Box<dyn Iterator<Item = Result<RecordBatch, StoreError>> + Send>;
 
 enum State {
     Closed(ScanPartition),
+    /// Of this partition, the rows that no cell stands for.
+    Split(Arc<SplitScan>, usize),
     Open(Batches),
     Done,
 }
@@ -41,7 +44,26 @@ impl SeriesScanStream {
         Self { state: State::Closed(partition), schema, metrics }
     }
 
+    /// As [`SeriesScanStream::new`], without the rows that cells stand for.
+    pub(super) fn of_rest(
+        split: Arc<SplitScan>,
+        partition: usize,
+        schema: SchemaRef,
+        metrics: BaselineMetrics,
+    ) -> Self {
+        Self { state: State::Split(split, partition), schema, metrics }
+    }
+
     fn next(&mut self) -> Option<Result<RecordBatch>> {
+        if let State::Split(split, partition) = &self.state {
+            match split.rest(*partition) {
+                Ok(rest) => self.state = State::Closed(rest),
+                Err(e) => {
+                    self.state = State::Done;
+                    return Some(Err(e));
+                }
+            }
+        }
         if let State::Closed(partition) = &self.state {
             match partition.open() {
                 Ok(batches) => self.state = State::Open(batches),
@@ -66,7 +88,7 @@ impl SeriesScanStream {
 }
 
 /// A stored batch with the schema that SQL shows: times get the zone of the session.
-fn shown(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+pub(super) fn shown(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let column = |(array, field): (&ArrayRef, &Arc<Field>)| match field.data_type() {
         DataType::Timestamp(_, zone) if array.data_type() != field.data_type() => {
             let times = array.as_primitive::<TimestampNanosecondType>().clone();

@@ -27,6 +27,7 @@ fn options(dir: &TempDir) -> EngineOptions {
         partitions: 2,
         spill_dir: None,
         file_dir: None,
+        summaries: true,
         settings: Vec::new(),
     }
 }

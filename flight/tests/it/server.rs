@@ -36,6 +36,7 @@ impl Server {
             partitions: 2,
             spill_dir: None,
             file_dir: None,
+            summaries: true,
             settings: Vec::new(),
         };
         let engine = Engine::open(RealDisk::shared(), options).await.unwrap();

@@ -51,6 +51,9 @@ pub(crate) struct Layer {
     /// Streams per scan and operator; 0 is one per core [default: 0]
     #[arg(long, env = "QUORATE_QUERY_PARTITIONS", value_name = "N")]
     pub(crate) query_partitions: Option<usize>,
+    /// Whether aggregates are answered from the summaries of segments [default: true]
+    #[arg(long, env = "QUORATE_QUERY_SUMMARIES", value_name = "BOOL")]
+    pub(crate) query_summaries: Option<bool>,
     /// How long a write may wait for its shards [default: 30s]
     #[arg(long, env = "QUORATE_WRITE_DEADLINE", value_name = "TIME")]
     pub(crate) write_deadline: Option<Span>,

@@ -88,6 +88,7 @@ pub(crate) struct Settings {
     pub(crate) memory_limit: ByteSize,
     pub(crate) query_timeout: Span,
     pub(crate) query_partitions: usize,
+    pub(crate) query_summaries: bool,
     pub(crate) write_deadline: Span,
     pub(crate) flush_size: ByteSize,
     pub(crate) flush_log_size: ByteSize,
@@ -215,6 +216,11 @@ impl Settings {
                 0,
                 "streams per scan and operator; 0 is one per core"
             ),
+            query_summaries: take!(
+                query_summaries,
+                true,
+                "whether aggregates are answered from the summaries of segments"
+            ),
             write_deadline: take!(
                 write_deadline,
                 seconds(30),
@@ -297,6 +303,7 @@ impl Settings {
             partitions: self.query_partitions,
             spill_dir: None,
             file_dir: self.file_dir.clone(),
+            summaries: self.query_summaries,
             settings: self.list.clone(),
         }
     }

@@ -186,6 +186,11 @@ impl Run {
     pub(crate) fn time(&self) -> TimeRange {
         self.time
     }
+    /// Earliest and latest time of the series at a place.
+    pub(crate) fn time_of(&self, at: usize) -> TimeRange {
+        let rows = self.rows_of(at);
+        TimeRange { start: self.block.time[rows.start], end: self.block.time[rows.end - 1] }
+    }
     /// Fields that some row may carry.
     pub(crate) fn layout(&self) -> &Layout {
         &self.layout

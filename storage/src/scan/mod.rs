@@ -21,6 +21,7 @@
 //! decoded piece per segment.
 
 mod assemble;
+mod cells;
 mod partition;
 mod plan;
 mod request;
@@ -31,6 +32,9 @@ mod statistics;
 mod tails;
 mod view;
 
+pub use quorate_segment::CellStatistic;
+
+pub use cells::{CellBatch, CellRequest, SplitPartition, Together};
 pub use partition::ScanPartition;
 pub use plan::TableScan;
 pub use request::{LastRows, ScanRequest, SeriesFilter, TimeRange};

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use quorate_segment::SeriesEntry;
 
 use super::ScanCounters;
 use super::assemble::Assembler;
 use super::series::Wanted;
-use super::source::Source;
+use super::source::{Origin, Source};
+use super::{CellRequest, SplitPartition, TimeRange, cells};
 use crate::rows::{Layout, Merge, MergeOptions};
 use crate::{Error, FieldType};
 
@@ -44,11 +46,70 @@ pub struct ScanPartition {
     plan: Arc<PartitionPlan>,
     wanted: Wanted,
     rows_max: u64,
+    /// By source, the rows that are left of it, where cells stand for others.
+    rest: Arc<[Option<Arc<[SeriesEntry]>>]>,
 }
 
 impl ScanPartition {
     pub(super) fn new(plan: Arc<PartitionPlan>, wanted: Wanted, rows_max: u64) -> Self {
-        Self { plan, wanted, rows_max }
+        Self { plan, wanted, rows_max, rest: Arc::default() }
+    }
+
+    pub(super) fn plan(&self) -> &PartitionPlan {
+        &self.plan
+    }
+
+    pub(super) fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
+    /// Without the rows that cells stand for; so many were answered.
+    pub(super) fn with_rest(&self, rest: Arc<[Option<Arc<[SeriesEntry]>>]>, answered: u64) -> Self {
+        let (plan, wanted) = (Arc::clone(&self.plan), self.wanted.clone());
+        Self { plan, wanted, rows_max: self.rows_max.saturating_sub(answered), rest }
+    }
+
+    /// Splits it into cells and the rows that they do not stand for; `None` if there are no such cells. Blocks on disk
+    /// reads.
+    pub fn split(&self, request: &CellRequest) -> Result<Option<SplitPartition>, Error> {
+        cells::split(self, request)
+    }
+
+    /// The same, of the rows in this range of time alone.
+    #[must_use]
+    pub fn within(&self, time: TimeRange) -> Self {
+        let plan = &self.plan;
+        let mut sources = plan.sources.clone();
+        sources.retain(|source| source.time().overlaps(time));
+        for source in &mut sources {
+            let wanted = source.hiding.time;
+            source.hiding.time =
+                TimeRange { start: wanted.start.max(time.start), end: wanted.end.min(time.end) };
+        }
+        let plan = PartitionPlan {
+            sources,
+            layout: Arc::clone(&plan.layout),
+            with_cleared: plan.with_cleared,
+            columns: plan.columns.clone(),
+            schema: Arc::clone(&plan.schema),
+            limit: plan.limit,
+            last: plan.last.clone(),
+            counters: Arc::clone(&plan.counters),
+        };
+        Self::new(Arc::new(plan), self.wanted.clone(), self.rows_max)
+    }
+
+    /// Width of the cells of its largest segment in ns; `None` if that has none, or the partition cannot be split.
+    pub fn cell_width(&self) -> Result<Option<i64>, Error> {
+        if self.plan.limit.is_some() || self.plan.last.is_some() {
+            return Ok(None);
+        }
+        let segments = self.plan.sources.iter().filter_map(|source| match &source.origin {
+            Origin::Segment(segment) => Some(segment),
+            Origin::Run(_) => None,
+        });
+        let largest = segments.max_by_key(|segment| segment.live.meta.rows);
+        Ok(largest.map(|segment| segment.reader.cell_width()).transpose()?.flatten())
     }
 
     /// Rows known beforehand to be in it at most.
@@ -63,9 +124,15 @@ impl ScanPartition {
     ) -> Result<Box<dyn Iterator<Item = Result<RecordBatch, Error>> + Send>, Error> {
         let plan = &self.plan;
         let mut sources = Vec::with_capacity(plan.sources.len());
-        for source in &plan.sources {
+        for (at, source) in plan.sources.iter().enumerate() {
             let reads = &plan.counters.reads;
             let what = (&plan.layout, plan.with_cleared);
+            if let (Some(Some(rest)), Origin::Segment(segment)) =
+                (self.rest.get(at), &source.origin)
+            {
+                sources.push(source.open_rest(segment, rest, what, reads));
+                continue;
+            }
             match &plan.last {
                 None => sources.extend(source.open(&self.wanted, what, reads)?),
                 Some(carrying) => {

@@ -191,6 +191,22 @@ impl Source {
         Ok(Some(Cut::new(stream, self.hiding.clone())))
     }
 
+    /// As [`Source::open`], for these rows of a segment's series.
+    pub(super) fn open_rest(
+        &self,
+        segment: &OpenSegment,
+        rest: &Arc<[SeriesEntry]>,
+        (layout, with_cleared): (&Layout, bool),
+        reads: &Arc<ScanReads>,
+    ) -> Cut {
+        let all = Arc::clone(rest);
+        let entries = (0..all.len()).map(move |at| Ok(all[at].clone()));
+        let what = (self.hiding.time, layout, with_cleared);
+        let stream = SegmentStream::of_entries(&segment.reader, Box::new(entries), what);
+        let stream = SegmentStream { reads: Arc::clone(reads), ..stream };
+        Cut::new(Box::new(stream), self.hiding.clone())
+    }
+
     /// As [`Source::open`], where the last rows are enough, and for the fields at these places of the layout the last
     /// values: one row of each series, or all where the last one does not settle it.
     pub(super) fn open_last(
@@ -254,10 +270,13 @@ impl Source {
 pub(super) type DirectoryStream =
     Box<dyn Iterator<Item = Result<(SeriesKey, u64, TimeRange), Error>> + Send>;
 
+/// Entries of a segment's directory, ascending.
+type Entries = Box<dyn Iterator<Item = Result<SeriesEntry, Error>> + Send>;
+
 /// The rows of some series of a segment. Walks the directory as it goes and scans chunk by chunk.
 pub(crate) struct SegmentStream {
     reader: Arc<SegmentReader>,
-    entries: Box<dyn Iterator<Item = Result<SeriesEntry, Error>> + Send>,
+    entries: Entries,
     time: TimeRange,
     layout: Layout,
     /// Which fields of the layout the file has.
@@ -290,18 +309,28 @@ impl SegmentStream {
         time: TimeRange,
         (layout, with_cleared): (&Layout, bool),
     ) -> Result<Self, Error> {
+        let what = (time, layout, with_cleared);
+        Ok(Self::of_entries(reader, entries(reader, wanted)?, what))
+    }
+
+    /// The rows of these entries.
+    fn of_entries(
+        reader: &Arc<SegmentReader>,
+        entries: Entries,
+        (time, layout, with_cleared): (TimeRange, &Layout, bool),
+    ) -> Self {
         let fields = &reader.meta().schema.fields;
         let has = |id| fields.binary_search_by_key(id, |field| field.id).is_ok();
-        Ok(Self {
+        Self {
             reader: Arc::clone(reader),
-            entries: entries(reader, wanted)?,
+            entries,
             time,
             layout: Arc::clone(layout),
             present: layout.iter().map(|(id, _)| has(id)).collect(),
             with_cleared: with_cleared && reader.meta().has_cleared,
             scan: None,
             reads: Arc::default(),
-        })
+        }
     }
 
     /// Begins the scan of the next series; whether there are any.
@@ -359,10 +388,7 @@ impl Iterator for SegmentStream {
 }
 
 /// The directory entries of the wanted series.
-fn entries(
-    reader: &Arc<SegmentReader>,
-    wanted: &Wanted,
-) -> Result<Box<dyn Iterator<Item = Result<SeriesEntry, Error>> + Send>, Error> {
+pub(super) fn entries(reader: &Arc<SegmentReader>, wanted: &Wanted) -> Result<Entries, Error> {
     match wanted {
         Wanted::Range(range) => {
             let to = range.to.clone();
