@@ -277,7 +277,11 @@ fn choose(summarised: &Summarised, source: &Source, rivals: &[&SeriesTimes]) -> 
         let (mut row, mut from) = (entry.rows.start, entry.time_min);
         while at < cells.rows.len() && cells.rows[at].start < entry.rows.end {
             let times = times_of(cells.starts[at], summarised.width);
-            if summarised.usable[at] && !touched.iter().any(|other| other.overlaps(times)) {
+            if !source.hiding.time.overlaps(times) {
+                // Nobody asks for its rows.
+                remain(entry, row..cells.rows[at].start, (from, times.start), &mut chosen.rest);
+                (row, from) = (cells.rows[at].end, times.end);
+            } else if summarised.usable[at] && !touched.iter().any(|other| other.overlaps(times)) {
                 remain(entry, row..cells.rows[at].start, (from, times.start), &mut chosen.rest);
                 (row, from) = (cells.rows[at].end, times.end);
                 chosen.cells.push(at);

@@ -19,6 +19,9 @@ const CHUNK_ROWS: u64 = 1 << 20;
 /// A segment's directory is searched for single keys while it has this many times more series than are wanted.
 const FIND_RATIO: u64 = 32;
 
+/// Rows from which on reading where a segment's cells are costs less than the rows beside them that pages have.
+const CELLS_ROWS_MIN: u64 = 64 << 10;
+
 /// Blocks of a segment's directory from which on their first keys are sample enough.
 const MARKS_MIN: usize = 64;
 
@@ -203,7 +206,7 @@ impl Source {
         let entries = (0..all.len()).map(move |at| Ok(all[at].clone()));
         let what = (self.hiding.time, layout, with_cleared);
         let stream = SegmentStream::of_entries(&segment.reader, Box::new(entries), what);
-        let stream = SegmentStream { reads: Arc::clone(reads), ..stream };
+        let stream = SegmentStream { reads: Arc::clone(reads), by_cells: false, ..stream };
         Cut::new(Box::new(stream), self.hiding.clone())
     }
 
@@ -279,6 +282,8 @@ pub(crate) struct SegmentStream {
     entries: Entries,
     time: TimeRange,
     layout: Layout,
+    /// Whether the rows of the entries may be narrowed by cells: where they are not exact already.
+    by_cells: bool,
     /// Which fields of the layout the file has.
     present: Vec<bool>,
     with_cleared: bool,
@@ -326,6 +331,7 @@ impl SegmentStream {
             entries,
             time,
             layout: Arc::clone(layout),
+            by_cells: true,
             present: layout.iter().map(|(id, _)| has(id)).collect(),
             with_cleared: with_cleared && reader.meta().has_cleared,
             scan: None,
@@ -356,6 +362,13 @@ impl SegmentStream {
         if chunk.is_empty() {
             return Ok(false);
         }
+        let all = self.reader.meta();
+        let all = TimeRange { start: all.time_min, end: all.time_max };
+        if self.by_cells && rows >= CELLS_ROWS_MIN && !self.time.covers(all) {
+            let time = (self.time.start, self.time.end);
+            self.reader.narrow_by_cells(&mut chunk, time, &self.reads)?;
+        }
+        // None of these series may have rows then, and the next ones some.
         let scan = self.reader.scan(chunk, &self.layout, self.with_cleared)?;
         self.scan = Some(scan.counted_by(Arc::clone(&self.reads)));
         Ok(true)

@@ -23,7 +23,7 @@ use crate::blocks::VerifiedFile;
 use crate::cache::ScanReads;
 use crate::format::Section;
 use crate::scan::arrow_type;
-use crate::{ColumnId, Error, FieldType, SegmentReader};
+use crate::{ColumnId, Error, FieldType, SegmentReader, SeriesEntry};
 
 /// What a cell knows of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -179,6 +179,35 @@ impl SegmentReader {
             last_times,
             columns: columns.collect(),
         })
+    }
+
+    /// Narrows rows of series to those of the cells that overlap `[time_min, time_max]`: closer than pages do, for the price
+    /// of reading where the cells are. The entries ascend; those without rows go. Without summaries nothing is narrowed.
+    pub fn narrow_by_cells(
+        &self,
+        entries: &mut Vec<SeriesEntry>,
+        (time_min, time_max): (i64, i64),
+        reads: &ScanReads,
+    ) -> Result<(), Error> {
+        let ranges: Vec<Range<u64>> = entries.iter().map(|entry| entry.rows.clone()).collect();
+        let cells = self.cells(&ranges, &[], reads)?;
+        let mut next = 0;
+        entries.retain_mut(|entry| {
+            next += cells.rows[next..].partition_point(|rows| rows.end <= entry.rows.start);
+            let end = next + cells.rows[next..].partition_point(|rows| rows.start < entry.rows.end);
+            if next == end {
+                return true;
+            }
+            let first = cells.last_times[next..end].partition_point(|last| *last < time_min);
+            let last = cells.first_times[next..end].partition_point(|first| *first <= time_max);
+            if first >= last {
+                return false;
+            }
+            let (first, last) = (&cells.rows[next + first], &cells.rows[next + last - 1]);
+            entry.rows = entry.rows.start.max(first.start)..entry.rows.end.min(last.end);
+            !entry.rows.is_empty()
+        });
+        Ok(())
     }
 
     fn read_cells(

@@ -9,7 +9,9 @@ use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, propte
 
 use super::{CellStatistic, Cells, MINUTE, WIDTHS};
 use crate::cache::ScanReads;
-use crate::test_support::{MemDisk, Model, Random, Row, open, projection, schema, write_model};
+use crate::test_support::{
+    MemDisk, Model, Random, Row, entries, open, projection, schema, write_model,
+};
 use crate::{ColumnId, Compression, FieldType, SegmentReader, SeriesKey};
 
 const TYPES: [FieldType; 4] =
@@ -227,4 +229,33 @@ fn fields_that_a_segment_lacks_have_no_values() {
     assert!(!cells.rows.is_empty());
     assert_eq!(bits(&cells.columns[0], 0), Some(0));
     assert_eq!(bits(&cells.columns[1], 0), None);
+}
+
+#[test]
+fn rows_are_narrowed_to_cells() {
+    let mut random = Random(11);
+    let model = model(&mut random, 20, 2_000, 700_000_000);
+    let reader = written(&model);
+    let width = reader.cell_width().unwrap().unwrap();
+    let all = entries(&reader).unwrap();
+    for _ in 0..50 {
+        let start = -10 * MINUTE + random.below(40 * MINUTE.cast_unsigned()).cast_signed();
+        let end = start + random.below(10 * MINUTE.cast_unsigned()).cast_signed();
+        let mut narrowed = all.clone();
+        reader.narrow_by_cells(&mut narrowed, (start, end), &ScanReads::default()).unwrap();
+        for (entry, (key, rows)) in all.iter().zip(&model) {
+            let wanted = |row: &&Row| (start..=end).contains(&row.time);
+            let near = |row: &&Row| (start - width..=end + width).contains(&row.time);
+            let kept = narrowed.iter().find(|narrowed| narrowed.key == *key);
+            let Some(kept) = kept else {
+                assert_eq!(rows.iter().filter(wanted).count(), 0, "{start}..={end}");
+                continue;
+            };
+            assert!(entry.rows.start <= kept.rows.start && kept.rows.end <= entry.rows.end);
+            let place = |row: u64| usize::try_from(row - entry.rows.start).unwrap();
+            let kept = &rows[place(kept.rows.start)..place(kept.rows.end)];
+            assert_eq!(kept.iter().filter(wanted).count(), rows.iter().filter(wanted).count());
+            assert!(kept.iter().all(|row| near(&row)), "{start}..={end}");
+        }
+    }
 }
