@@ -129,6 +129,11 @@ async fn nine_groups_share_a_log() {
 async fn proposals_that_arrive_during_a_sync_share_the_next_one() {
     let cluster = Cluster::start(1).await;
     let replica = cluster.replica(1);
+    eventually("the leader's first entry is committed", || {
+        let status = replica.group.status();
+        status.committed.is_some() && status.committed == status.last
+    })
+    .await;
     replica.disk.hold();
     let before = replica.wal.status().syncs;
     let proposals: Vec<_> = (0..500)
