@@ -91,7 +91,7 @@ impl Newest {
 pub(crate) struct NewestBucketsExec {
     input: Arc<dyn ExecutionPlan>,
     newest: Newest,
-    /// What ran last, for its metrics.
+    /// What gave the buckets, for its metrics.
     ran: Arc<OnceLock<Arc<dyn ExecutionPlan>>>,
     properties: Arc<PlanProperties>,
 }
@@ -142,8 +142,8 @@ async fn run(
         let batches: Vec<RecordBatch> = stream.try_collect().await?;
         let buckets: usize = batches.iter().map(RecordBatch::num_rows).sum();
         if is_all || buckets >= newest.count {
-            // Where a plan runs several times, the first tells.
-            let _ = ran.set(plan);
+            // Where it is executed several times, the first tells.
+            ran.get_or_init(|| plan);
             return Ok(batches);
         }
         start = newest.earlier(start)?;

@@ -22,6 +22,8 @@ use crate::{ColumnId, ColumnKind, RowSchema, SeriesKey};
 
 /// Cells of a row group of the section: what a narrow query decodes.
 const GROUP_CELLS: usize = 4_096;
+/// Cells, times columns of statistics, that are held at most: some 170 MB. Beyond, cells become wider, or are given up.
+const HELD_MAX: usize = 2 << 20;
 /// Cells from which on their rows on average say whether they are too short.
 const SAMPLE_CELLS: usize = 128;
 
@@ -44,6 +46,8 @@ pub(crate) struct SummaryBuilder {
     cells: Vec<CellRows>,
     last: Option<SeriesKey>,
     fields: Vec<(ColumnId, Option<Box<dyn FieldCells>>)>,
+    /// Whether there were too many cells of the widest.
+    given_up: bool,
 }
 
 impl SummaryBuilder {
@@ -56,11 +60,15 @@ impl SummaryBuilder {
             (field.id, cells)
         });
         let fields = fields.collect();
-        Self { width: 0, rows: 0, cells: Vec::new(), last: None, fields }
+        let (cells, given_up) = (Vec::new(), false);
+        Self { width: 0, rows: 0, cells, last: None, fields, given_up }
     }
 
     /// Adds rows in order.
     pub(crate) fn add(&mut self, batch: &Batch) {
+        if self.given_up {
+            return;
+        }
         let stretches = self.cut(batch);
         for ((_, cells), values) in self.fields.iter_mut().zip(&batch.fields) {
             if let Some(cells) = cells {
@@ -68,11 +76,31 @@ impl SummaryBuilder {
             }
         }
         self.rows += batch.rows() as u64;
-        while self.cells.len() >= SAMPLE_CELLS && self.is_short() {
+        while self.cells.len() >= SAMPLE_CELLS && (self.is_short() || self.is_large()) {
             if !self.widen() {
+                if self.is_large() {
+                    self.give_up();
+                }
                 break;
             }
         }
+    }
+
+    fn is_large(&self) -> bool {
+        self.held() > HELD_MAX
+    }
+
+    /// Cells times columns of statistics.
+    pub(super) fn held(&self) -> usize {
+        let fields = self.fields.iter().filter(|(_, cells)| cells.is_some()).count();
+        self.cells.len() * (fields + 1)
+    }
+
+    /// Lets go of all: as many series with few rows as this have no use for cells.
+    fn give_up(&mut self) {
+        self.given_up = true;
+        self.cells = Vec::new();
+        self.fields = Vec::new();
     }
 
     /// The section; `None` where summaries are not worth their bytes, beside `data_bytes` of rows.

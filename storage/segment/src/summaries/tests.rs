@@ -4,13 +4,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::{Float64Type, Int64Type, UInt32Type, UInt64Type};
+use arrow::datatypes::{Float64Type, Int64Type, TimestampNanosecondType, UInt32Type, UInt64Type};
 use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
 
 use super::{CellStatistic, Cells, MINUTE, WIDTHS};
 use crate::cache::ScanReads;
+use crate::rows::{Batch, Run};
 use crate::test_support::{
-    MemDisk, Model, Random, Row, entries, open, projection, schema, write_model,
+    MemDisk, Model, Random, Row, entries, open, path_of, piece, projection, schema, write_model,
 };
 use crate::{ColumnId, Compression, FieldType, SegmentReader, SeriesKey};
 
@@ -257,5 +258,59 @@ fn rows_are_narrowed_to_cells() {
             assert_eq!(kept.iter().filter(wanted).count(), rows.iter().filter(wanted).count());
             assert!(kept.iter().all(|row| near(&row)), "{start}..={end}");
         }
+    }
+}
+
+#[test]
+fn more_sparse_series_than_are_worth_holding_have_no_cells() {
+    let disk = MemDisk::new();
+    let schema = schema(1, &[FieldType::Int64; 64]);
+    let model: Model = (0..40_000u64)
+        .map(|number| {
+            let values = vec![Some(number.to_le_bytes().to_vec()); 64];
+            let row = Row { time: 5, values, cleared: Vec::new() };
+            (SeriesKey::encode([Some(format!("s{number:06}").as_str())]), vec![row])
+        })
+        .collect();
+    let mut builder = super::SummaryBuilder::new(&schema);
+    assert_eq!(builder.held(), 0);
+    let meta = write_model(&disk, &schema, &model, Compression::Lz4, || 1).unwrap().unwrap();
+    assert_eq!(open(&disk, &meta, 0).unwrap().cell_width().unwrap(), None);
+    let mut most = 0;
+    for (number, (key, rows)) in model.iter().enumerate() {
+        let piece = piece(&schema, key, rows);
+        builder.add(&Batch {
+            runs: vec![Run { key: key.clone(), rows: 1 }],
+            time: piece.time.as_primitive::<TimestampNanosecondType>().clone(),
+            fields: piece.fields,
+            cleared: None,
+        });
+        most = most.max(builder.held());
+        let given_up = number >= 2 * 1024 * 1024 / 65;
+        assert_eq!(builder.held() == 0, given_up, "after {number} series");
+    }
+    assert!(most <= 2 << 20, "{most}");
+}
+
+#[test]
+fn damaged_summaries_are_reported() {
+    let disk = MemDisk::new();
+    let schema = schema(1, &TYPES);
+    let model = model(&mut Random(13), 4, 2_000, 700_000_000);
+    let meta = write_model(&disk, &schema, &model, Compression::Zstd, || 333).unwrap().unwrap();
+    let section = open(&disk, &meta, 0).unwrap().summaries();
+    let whole = disk.bytes(&path_of(&meta));
+    for place in
+        [section.offset, section.offset + section.bytes / 2, section.offset + section.bytes - 1]
+    {
+        let mut bytes = whole.clone();
+        bytes[usize::try_from(place).unwrap()] ^= 4;
+        disk.put(&path_of(&meta), bytes);
+        let damaged = || {
+            let reader = open(&disk, &meta, 0)?;
+            reader.cells(&[0..1, 2..reader.meta().rows], &wanted(&reader), &ScanReads::default())
+        };
+        let error = damaged().unwrap_err();
+        assert!(matches!(error, crate::Error::Corrupt { .. }), "byte {place}: {error}");
     }
 }
