@@ -33,6 +33,7 @@ mod statement;
 mod prepare;
 
 mod inspect;
+mod texts;
 mod update;
 
 mod ingest;

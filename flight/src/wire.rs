@@ -14,7 +14,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
@@ -25,7 +25,7 @@ use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
 use tonic::Status;
 
-use crate::status;
+use crate::{status, texts};
 
 /// Size that messages aim at; gRPC clients commonly refuse more than 4 MiB.
 const MESSAGE_BYTES_TARGET: usize = 2 << 20;
@@ -137,6 +137,9 @@ pub(crate) fn wire_batch(
 fn wire_array(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, ArrowError> {
     if array.data_type() == data_type {
         return Ok(Arc::clone(array));
+    }
+    if let (DataType::Utf8, Some(views)) = (data_type, array.as_string_view_opt()) {
+        return Ok(Arc::new(texts::plain(views)?));
     }
     let options = CastOptions { safe: false, ..CastOptions::default() };
     cast_with_options(array, data_type, &options)
