@@ -144,6 +144,55 @@ impl Cursor {
         }
     }
 
+    /// Finds the partners of left rows with these ascending times for as long as a glance at the run at hand is enough: no
+    /// nulls, no right rows of equal times, no end of the run. Adds each one's row to `partners` and gives the batch that
+    /// they are in. The rows that are left are for [`Cursor::search`].
+    pub(super) fn sweep(
+        &mut self,
+        times: &[i64],
+        partners: &mut Vec<usize>,
+    ) -> Option<&Arc<Sorted>> {
+        let batch = self.batch.as_ref()?;
+        let run = batch.runs.get(self.run)?;
+        let is_plain = self.comparison.looks_back() && batch.nulls.is_none() && !run.null;
+        if !is_plain || self.against != Ordering::Equal {
+            return None;
+        }
+        let rows = &batch.times[self.row..run.end];
+        // The row before them, if it is the partner so far.
+        let held = self.held.as_ref().filter(|held| Arc::ptr_eq(&held.batch, batch));
+        let held = held.filter(|held| held.row + 1 == self.row);
+        let comparison = self.comparison;
+        let mut next = 0;
+        'left: for time in times {
+            loop {
+                let Some(at) = rows.get(next) else { break 'left };
+                if !comparison.holds(*time, *at) {
+                    break;
+                }
+                let before = match next.checked_sub(1) {
+                    Some(before) => Some(rows[before]),
+                    None => self.held.as_ref().map(|held| held.time),
+                };
+                if before == Some(*at) {
+                    break 'left;
+                }
+                next += 1;
+            }
+            if next == 0 && held.is_none() {
+                break;
+            }
+            // The held row stands right before the first one.
+            partners.push(self.row + next - 1);
+        }
+        let passed = next.checked_sub(1).map(|last| (self.row + last, self.run, rows[last]));
+        self.row += next;
+        if let Some((row, run, time)) = passed {
+            self.held = Some(Partner { batch: Arc::clone(batch), row, run, time });
+        }
+        self.batch.as_ref()
+    }
+
     /// Whether the row at hand, of time `at`, is to be held.
     fn takes(&self, time: i64, at: i64) -> bool {
         if !self.comparison.holds(time, at) {

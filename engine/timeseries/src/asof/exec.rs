@@ -420,6 +420,7 @@ impl ExecutionPlan for AsOfJoinExec {
             cursor: Cursor::new(self.matched.comparison),
             gather: Gather::new(self.matched.kind, Arc::clone(&self.schema), self.columns()),
             distance: self.matched.tolerance.as_ref().map(|t| t.distance),
+            partners: Vec::new(),
             reservation: MemoryConsumer::new(name).register(context.memory_pool()),
             metrics,
         };

@@ -63,23 +63,57 @@ impl Gather {
             }
             return Ok(());
         };
-        let known = self.held.iter().rposition(|held| held.id == partner.batch.id);
-        let slot = if let Some(slot) = known {
-            slot
-        } else {
-            if self.held.len() == HELD_MAX {
-                self.copy_out()?;
-            }
-            self.held.push(Arc::clone(&partner.batch));
-            self.held.len() - 1
-        };
+        let slot = self.slot(&partner.batch)?;
         self.pairs.push((slot + 1, partner.row));
         match self.kind {
             Kind::Left => {}
-            // Batches have fewer rows than 2³².
-            Kind::Inner => self.rows.push(u32::try_from(row).unwrap_or(u32::MAX)),
+            Kind::Inner => self.rows.push(number(row)),
         }
         Ok(())
+    }
+
+    /// The next left rows, from this one on, whose partners are these rows of one batch.
+    pub(super) fn push_all(
+        &mut self,
+        row: usize,
+        batch: &Arc<Sorted>,
+        partners: impl ExactSizeIterator<Item = Option<usize>>,
+    ) -> Result<()> {
+        // A batch without a partner is not held.
+        let mut slot = None;
+        self.pairs.reserve(partners.len());
+        for (row, partner) in (row..).zip(partners) {
+            let Some(partner) = partner else {
+                match self.kind {
+                    Kind::Left => self.pairs.push((0, 0)),
+                    Kind::Inner => {}
+                }
+                continue;
+            };
+            let slot = match slot {
+                Some(slot) => slot,
+                None => *slot.insert(self.slot(batch)? + 1),
+            };
+            self.pairs.push((slot, partner));
+            match self.kind {
+                Kind::Left => {}
+                Kind::Inner => self.rows.push(number(row)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a right batch is held.
+    fn slot(&mut self, batch: &Arc<Sorted>) -> Result<usize> {
+        let known = self.held.iter().rposition(|held| held.id == batch.id);
+        if let Some(slot) = known {
+            return Ok(slot);
+        }
+        if self.held.len() == HELD_MAX {
+            self.copy_out()?;
+        }
+        self.held.push(Arc::clone(batch));
+        Ok(self.held.len() - 1)
     }
 
     /// Bytes that it holds.
@@ -87,7 +121,8 @@ impl Gather {
         let held: usize = self.held.iter().map(|held| held.bytes()).sum();
         let chunks = self.chunks.iter().flatten();
         let chunks: usize = chunks.map(Array::get_array_memory_size).sum();
-        held + chunks + self.pairs.capacity() * size_of::<(usize, usize)>()
+        let rows = self.rows.capacity() * size_of::<u32>();
+        held + chunks + rows + self.pairs.capacity() * size_of::<(usize, usize)>()
     }
 
     /// The answer for the left batch; none if it has no rows.
@@ -132,6 +167,11 @@ impl Gather {
         self.held.clear();
         Ok(())
     }
+}
+
+/// Batches have fewer rows than 2³².
+fn number(row: usize) -> u32 {
+    u32::try_from(row).unwrap_or(u32::MAX)
 }
 
 /// A column that was copied out in parts.

@@ -19,6 +19,8 @@ pub(super) struct AsOfStream {
     pub(super) gather: Gather,
     /// How far partners may be, in units of time.
     pub(super) distance: Option<u64>,
+    /// Partners that one sweep found; kept for their room.
+    pub(super) partners: Vec<usize>,
     pub(super) reservation: MemoryReservation,
     pub(super) metrics: BaselineMetrics,
 }
@@ -60,13 +62,17 @@ impl Batches for AsOfStream {
 impl AsOfStream {
     /// Goes on until the left batch is done, or until a right batch is wanted.
     fn work(&mut self, left: &Sorted, place: &mut Place) -> Result<bool> {
-        let _timer = self.metrics.elapsed_compute().timer();
+        let time = self.metrics.elapsed_compute().clone();
+        let _timer = time.timer();
         while let Some(run) = left.runs.get(place.run) {
             if !place.begun && !run.null {
                 self.cursor.begin(left.key(place.run));
             }
             place.begun = true;
             while place.row < run.end {
+                if !run.null && self.sweep(left, place, run.end)? {
+                    continue;
+                }
                 let time = if run.null { None } else { left.time(place.row) };
                 let partner = match time {
                     None => None,
@@ -85,9 +91,31 @@ impl AsOfStream {
         Ok(true)
     }
 
+    /// Goes on by as many rows of a run as need no search; whether there were any.
+    fn sweep(&mut self, left: &Sorted, place: &mut Place, end: usize) -> Result<bool> {
+        if left.nulls.is_some() {
+            return Ok(false);
+        }
+        let times = &left.times[place.row..end];
+        self.partners.clear();
+        let Some(batch) = self.cursor.sweep(times, &mut self.partners) else { return Ok(false) };
+        if self.partners.is_empty() {
+            return Ok(false);
+        }
+        let near = |(time, partner): (&i64, &usize)| {
+            let apart = time.abs_diff(batch.times[*partner]);
+            self.distance.is_none_or(|most| apart <= most).then_some(*partner)
+        };
+        let partners = times.iter().zip(&self.partners).map(near);
+        self.gather.push_all(place.row, batch, partners)?;
+        place.row += self.partners.len();
+        Ok(true)
+    }
+
     fn reserve(&self, left: &Sorted) -> Result<()> {
         let read = self.left.bytes() + self.right.bytes();
-        let bytes = read + left.bytes() + self.cursor.bytes() + self.gather.bytes();
+        let partners = self.partners.capacity() * size_of::<usize>();
+        let bytes = read + left.bytes() + self.cursor.bytes() + self.gather.bytes() + partners;
         self.reservation.try_resize(bytes)
     }
 }
