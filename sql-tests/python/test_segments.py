@@ -1,5 +1,6 @@
 """Segments are plain Parquet files: readers of other make see the rows, their types, and their order."""
 
+import decimal
 import math
 import os
 import pathlib
@@ -46,9 +47,15 @@ def test_pyarrow_reads_every_value(sample):
     assert types["seen"] == pa.timestamp("ns", tz="UTC")
     assert types["uint"] == pa.uint64()
     assert types["host"] == pa.string()
+    assert types["float"] == pa.float64()
+    assert types["level"] == pa.decimal128(18, 2)
+    assert types["status"] == pa.int64()
+    assert table["level"].to_pylist()[:3] == [decimal.Decimal("-21.75"), None, 0]
+    assert [float(value) for value in whole["level"].to_pylist()[9:]] == [i / 100 for i in range(700)]
+    assert set(whole["status"].to_pylist()[9:]) == {200, 404, 503}
     ids = {f.name: int(f.metadata[b"PARQUET:field_id"]) for f in table.schema}
     assert ids == {"host": 2, "region": 3, "time": 1, "float": 4, "int": 5, "uint": 6, "bool": 7,
-                   "text": 8, "seen": 9, "noise": 10, "note": 11, "__cleared": 0x7FFFFFFF}
+                   "text": 8, "seen": 9, "noise": 10, "note": 11, "level": 12, "status": 13, "__cleared": 0x7FFFFFFF}
     assert table["time"].cast(pa.int64()).to_pylist() == TIMES * 3
     assert table["host"].to_pylist() == [tags[0] for tags in TAGS for _ in TIMES]
     assert table["region"].to_pylist() == [tags[1] for tags in TAGS for _ in TIMES]
@@ -69,7 +76,7 @@ def test_pyarrow_sees_the_order_and_where_the_sections_are(sample):
     order = [(column.column_index, column.descending, column.nulls_first)
              for column in group.sorting_columns]
     assert order == [(0, False, True), (1, False, True), (2, False, True)]
-    assert file.metadata.metadata[b"quorate.format"] == b"1"
+    assert file.metadata.metadata[b"quorate.format"] == b"2"
     assert b"directory/1@" in file.metadata.metadata[b"quorate.sections"]
     time = group.column(2)
     assert "DELTA_BINARY_PACKED" in time.encodings
@@ -86,6 +93,9 @@ def test_duckdb_reads_and_filters(sample):
     assert types["uint"] == "UBIGINT"
     rows = query.execute(f"SELECT host, epoch_ms(time), uint, text {from_file} WHERE host = 'a'").fetchall()
     assert rows == [("a", -1, 2**64 - 1, "naïve 🎈"), ("a", 0, None, ""), ("a", TIMES[2], 0, None)]
+    # Decimals are filtered by value, and pruned by statistics that are theirs.
+    assert query.execute(f"SELECT count(*) {from_file} WHERE level = 6.99").fetchone() == (1,)
+    assert query.execute(f"SELECT count(*) {from_file} WHERE level < 0").fetchone() == (3,)
     # NaN is above all numbers in DuckDB: statistics that left it out would lose these rows.
     assert query.execute(f"SELECT count(*) {from_file} WHERE float > 5").fetchone() == (3,)
     assert query.execute(f"SELECT count(*) {from_file} WHERE time < TIMESTAMPTZ '1970-01-01'").fetchone() == (3,)

@@ -546,7 +546,8 @@ impl Shard {
         let limit = None;
         let series = filter.map(|filter| Arc::new(filter) as Arc<dyn SeriesFilter>);
         let last = None;
-        let request = ScanRequest { columns: ids, time, series, partitions, limit, last };
+        let values = Vec::new();
+        let request = ScanRequest { columns: ids, time, values, series, partitions, limit, last };
         let view = self.view();
         check_last(&view, &request, &want);
         let scan = view.scan(request).unwrap();

@@ -152,6 +152,7 @@ impl TableProvider for SeriesTable {
             let request = ScanRequest {
                 columns: SeriesFold::columns(&table),
                 time: TimeRange::ALL,
+                values: Vec::new(),
                 series: None,
                 partitions,
                 limit: None,

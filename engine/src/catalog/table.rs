@@ -181,6 +181,7 @@ impl TableProvider for StoredTable {
         let request = ScanRequest {
             columns: projection.iter().map(|i| self.table.columns[*i].id).collect(),
             time: pruning.time,
+            values: pruning.values.clone(),
             series: series.map(|filter| filter as Arc<dyn SeriesFilter>),
             partitions: state.config().target_partitions(),
             limit,

@@ -339,6 +339,7 @@ impl TableProvider for UnitedTable {
             let request = ScanRequest {
                 columns: asked,
                 time: pruning.time,
+                values: Vec::new(),
                 series: part.series,
                 partitions,
                 limit,

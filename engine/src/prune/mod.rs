@@ -4,17 +4,19 @@
 //! |---|---|---|
 //! | comparisons of the time with constants | a range of time | no, unless the range is wider than the filter |
 //! | deterministic, over tags alone | a [`TagFilter`], evaluated once per series | no |
+//! | comparisons of numeric fields with constants | values without which rows may be left out | yes |
 //! | anything else | nothing | yes |
 
 mod last_rows;
 mod tags;
 mod time;
+mod values;
 mod widened;
 
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use quorate_storage::catalog::Table;
-use quorate_storage::scan::TimeRange;
+use quorate_storage::scan::{TimeRange, ValueRange};
 
 pub(crate) use last_rows::LastRowsRule;
 pub(crate) use tags::TagFilter;
@@ -28,6 +30,8 @@ pub(crate) enum Pushdown {
     Time(Bounds),
     /// A predicate over tags alone.
     Tags,
+    /// Values of a field, without which a row may be left out.
+    Values(ValueRange),
     /// Nothing: it is for the operators above.
     Above,
 }
@@ -43,7 +47,10 @@ pub(crate) fn classify(filter: &Expr, table: &Table, column: &TimeColumn<'_>) ->
     if let Some(bounds) = column.bounds(filter) {
         return Pushdown::Time(bounds);
     }
-    if tags::is_tag_predicate(filter, table) { Pushdown::Tags } else { Pushdown::Above }
+    if tags::is_tag_predicate(filter, table) {
+        return Pushdown::Tags;
+    }
+    values::range(filter, table).map_or(Pushdown::Above, Pushdown::Values)
 }
 
 impl Pushdown {
@@ -53,7 +60,7 @@ impl Pushdown {
             Self::Time(Bounds { exact: true, .. }) | Self::Tags => {
                 TableProviderFilterPushDown::Exact
             }
-            Self::Time(_) => TableProviderFilterPushDown::Inexact,
+            Self::Time(_) | Self::Values(_) => TableProviderFilterPushDown::Inexact,
             Self::Above => TableProviderFilterPushDown::Unsupported,
         }
     }
@@ -68,12 +75,16 @@ pub(crate) struct Pruning {
     pub(crate) tags: Vec<Expr>,
     /// Tags that have one value in all rows that are left.
     pub(crate) constants: Vec<(String, ScalarValue)>,
+    /// Values without which rows may be left out.
+    pub(crate) values: Vec<ValueRange>,
+    /// The filters behind them.
+    pub(crate) value_filters: Vec<Expr>,
 }
 
 impl Pruning {
     /// Adds up filters that [`classify`] has found fit to be pushed.
     pub(crate) fn of(filters: &[Expr], table: &Table, time: &TimeColumn<'_>) -> Self {
-        let mut pruning = Self { time: TimeRange::ALL, tags: Vec::new(), constants: Vec::new() };
+        let mut pruning = Self::none();
         for filter in filters {
             match classify(filter, table, time) {
                 Pushdown::Time(bounds) => {
@@ -83,10 +94,25 @@ impl Pruning {
                     pruning.constants.extend(tags::constant(filter));
                     pruning.tags.push(filter.clone());
                 }
+                Pushdown::Values(range) => {
+                    pruning.values.push(range);
+                    pruning.value_filters.push(filter.clone());
+                }
                 Pushdown::Above => {}
             }
         }
         pruning
+    }
+
+    /// Leaves everything.
+    pub(crate) fn none() -> Self {
+        Self {
+            time: TimeRange::ALL,
+            tags: Vec::new(),
+            constants: Vec::new(),
+            values: Vec::new(),
+            value_filters: Vec::new(),
+        }
     }
 
     /// Whether no row can be left.

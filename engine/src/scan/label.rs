@@ -16,6 +16,7 @@ pub(crate) struct ScanLabel {
     table: String,
     time: Option<TimeRange>,
     series: Vec<Expr>,
+    values: Vec<Expr>,
     limit: Option<usize>,
     last: bool,
 }
@@ -27,6 +28,7 @@ impl ScanLabel {
             table: table.name.clone(),
             time: (pruning.time != TimeRange::ALL).then_some(pruning.time),
             series: pruning.tags.iter().cloned().map(unnormalize_col).collect(),
+            values: pruning.value_filters.iter().cloned().map(unnormalize_col).collect(),
             limit,
             last,
         }
@@ -45,7 +47,7 @@ impl ScanLabel {
     /// The label of a scan of whole tables.
     pub(crate) fn of_all(name: &str, matching: usize) -> Self {
         let table = format!("{name}, matching={matching}");
-        Self { table, time: None, series: Vec::new(), limit: None, last: false }
+        Self { table, time: None, series: Vec::new(), values: Vec::new(), limit: None, last: false }
     }
 
     /// The label of a scan of the tables that `pattern` found, of which there were so many.
@@ -59,6 +61,7 @@ impl ScanLabel {
             table: format!("series('{pattern}'), matching={matching}"),
             time: (pruning.time != TimeRange::ALL).then_some(pruning.time),
             series: pruning.tags.iter().cloned().map(unnormalize_col).collect(),
+            values: Vec::new(),
             limit,
             last: false,
         }
@@ -71,9 +74,14 @@ impl Display for ScanLabel {
         if let Some(time) = self.time {
             write!(f, ", time=[{}, {}]", Instant(time.start), Instant(time.end))?;
         }
-        for (i, predicate) in self.series.iter().enumerate() {
-            let lead = if i == 0 { ", series=" } else { " AND " };
-            write!(f, "{lead}{predicate}")?;
+        for (what, predicates) in [("series", &self.series), ("values", &self.values)] {
+            for (i, predicate) in predicates.iter().enumerate() {
+                if i == 0 {
+                    write!(f, ", {what}={predicate}")?;
+                } else {
+                    write!(f, " AND {predicate}")?;
+                }
+            }
         }
         if let Some(limit) = self.limit {
             write!(f, ", limit={limit}")?;

@@ -19,7 +19,7 @@ use crate::newest::NewestBucketsExec;
 use crate::scan::{SeriesScanExec, SplitScan};
 
 /// Rows of a scan below which reading them is as fast.
-const ROWS_MIN: usize = 4_096;
+const ROWS_MIN: usize = 32 << 10;
 
 /// A rule that answers from summaries, to stand before those that look at orders and streams.
 #[derive(Debug)]

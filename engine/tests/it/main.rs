@@ -19,3 +19,4 @@ mod sessions;
 mod statements;
 mod summaries;
 mod tools;
+mod values;

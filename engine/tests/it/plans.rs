@@ -55,7 +55,7 @@ async fn filters_of_time_and_tags_are_gone_above_the_scan() {
     check(
         &db,
         "SELECT usage FROM cpu WHERE usage > 1 AND host = 'a'",
-        &["FilterExec: usage", "series="],
+        &["FilterExec: usage", "series=", "values=usage > "],
         &[],
     )
     .await;

@@ -76,6 +76,8 @@ fn write_sample(dir: &Path, compression: Compression) -> Result<(), Box<dyn Erro
             field(9, "seen", FieldType::Timestamp),
             field(10, "noise", FieldType::Float64),
             field(11, "note", FieldType::Utf8),
+            field(12, "level", FieldType::Float64),
+            field(13, "status", FieldType::Float64),
         ],
     };
     let mut writer = SegmentWriter::begin(RealDisk::shared(), dir, schema, spec(compression))?;
@@ -93,6 +95,8 @@ fn write_sample(dir: &Path, compression: Compression) -> Result<(), Box<dyn Erro
                 times([i64::MIN, 0, i64::MAX]),
                 new_null_array(&DataType::Float64, 3),
                 new_null_array(&DataType::Utf8View, 3),
+                Arc::new(Float64Array::from(vec![Some(-21.75), None, Some(0.0)])),
+                new_null_array(&DataType::Float64, 3),
             ],
             cleared: Some(Arc::new(BinaryArray::from_opt_vec(vec![None, Some(&cleared), None]))),
         })?;
@@ -125,6 +129,10 @@ fn long_series(rows: i64) -> SeriesRows {
             ),
             Arc::new(Float64Array::from_iter_values((0..rows).map(noise))),
             Arc::new((0..rows).map(|row| Some(format!("note {row}"))).collect::<StringViewArray>()),
+            Arc::new(Float64Array::from_iter_values((0..rows).map(|row| row as f64 / 100.0))),
+            Arc::new(Float64Array::from_iter_values(
+                (0..rows).map(|row| [200.0, 404.0, 503.0][(row * row % 11 % 3) as usize]),
+            )),
         ],
         cleared: None,
     }

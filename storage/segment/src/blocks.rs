@@ -11,7 +11,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use quorate_wal::{Disk, DiskFile, OpenMode};
 
 use crate::cache::{ScanReads, SegmentCaches, count};
-use crate::format::{BLOCK_BYTES, BlockTable, FORMAT, TableError};
+use crate::format::{BLOCK_BYTES, BlockTable, TABLE_FORMAT, TableError};
 use crate::{Error, SegmentMeta};
 
 /// Blocks from which on a read passes the cache by.
@@ -75,7 +75,7 @@ impl RawFile {
         let bytes = self.read(offset..offset + BlockTable::encoded_len(offset) as u64)?;
         BlockTable::decode(&bytes, offset, want).map_err(|error| match error {
             TableError::Damaged => self.corrupt(offset, "the block table does not match its hash"),
-            TableError::Newer(found) => self.newer(found),
+            TableError::Newer(found) => self.newer(found, TABLE_FORMAT),
         })
     }
 
@@ -90,8 +90,8 @@ impl RawFile {
         }
     }
 
-    pub(crate) fn newer(&self, found: u32) -> Error {
-        Error::Unsupported { path: self.path.clone(), found, supported: FORMAT }
+    pub(crate) fn newer(&self, found: u32, supported: u32) -> Error {
+        Error::Unsupported { path: self.path.clone(), found, supported }
     }
 }
 

@@ -1,19 +1,19 @@
 //! What the readers of a store share: a bounded cache of verified blocks, and counters.
 //!
 //! The cache holds blocks of small reads (directory blocks, the pages of a few series) by the hash of their file, so a
-//! block is read and hashed once while it is wanted. Long reads pass it by. Eviction is CLOCK: a block that was hit since
-//! the hand came by stays for another round.
+//! block is read and hashed once while it is wanted. Long reads pass it by. Eviction is like that of S3-FIFO (Yang et al., "FIFO queues are
+//! all you need for cache eviction", SOSP 2023): a block that is read once goes before those that were asked for again, so that a
+//! scan of many blocks does not push out what point queries need.
 
-use std::collections::HashMap;
+use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use parking_lot::Mutex;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
 
 use crate::format::BLOCK_BYTES;
-
-const SHARDS: usize = 16;
 
 /// What reads cost, shared by all readers.
 #[derive(Debug, Default)]
@@ -49,89 +49,57 @@ pub(crate) fn count(counter: &AtomicU64, by: u64) {
 }
 
 /// Caches and counters that the readers of a store share.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct SegmentCaches {
     /// What reads cost.
     pub counters: ReadCounters,
-    shards: [Mutex<Clock>; SHARDS],
-    /// Blocks that a shard may hold.
-    shard_blocks_max: usize,
+    blocks: Option<Cache<BlockKey, Bytes, BlockBytes>>,
+}
+
+impl Debug for SegmentCaches {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SegmentCaches")
+            .field("counters", &self.counters)
+            .field("bytes_held", &self.bytes_held())
+            .finish_non_exhaustive()
+    }
 }
 
 /// A block of a file: the first half of the file's hash, and the block's number.
 pub(crate) type BlockKey = (u128, u64);
 
-#[derive(Debug, Default)]
-struct Clock {
-    places: HashMap<BlockKey, usize>,
-    slots: Vec<Slot>,
-    hand: usize,
-}
+/// A block weighs its bytes.
+#[derive(Clone, Copy)]
+struct BlockBytes;
 
-#[derive(Debug)]
-struct Slot {
-    key: BlockKey,
-    block: Bytes,
-    hit: bool,
+impl Weighter<BlockKey, Bytes> for BlockBytes {
+    fn weight(&self, _: &BlockKey, block: &Bytes) -> u64 {
+        block.len() as u64
+    }
 }
 
 impl SegmentCaches {
     /// Caches bounded to this many bytes in all.
     pub fn new(bytes_max: u64) -> Arc<Self> {
         let blocks = usize::try_from(bytes_max / BLOCK_BYTES as u64).unwrap_or(usize::MAX);
-        Arc::new(Self { shard_blocks_max: blocks / SHARDS, ..Self::default() })
+        let blocks = (blocks > 0).then(|| Cache::with_weighter(blocks, bytes_max, BlockBytes));
+        Arc::new(Self { counters: ReadCounters::default(), blocks })
     }
 
-    /// Bytes of the blocks that it holds, about.
+    /// Bytes of the blocks that it holds.
     pub fn bytes_held(&self) -> u64 {
-        let blocks: usize = self.shards.iter().map(|shard| shard.lock().slots.len()).sum();
-        blocks as u64 * BLOCK_BYTES as u64
+        self.blocks.as_ref().map_or(0, Cache::weight)
     }
 
     pub(crate) fn get(&self, key: BlockKey) -> Option<Bytes> {
-        if self.shard_blocks_max == 0 {
-            return None;
-        }
-        let mut clock = self.shard(key).lock();
-        let place = *clock.places.get(&key)?;
-        let slot = &mut clock.slots[place];
-        slot.hit = true;
-        Some(slot.block.clone())
+        self.blocks.as_ref()?.get(&key)
     }
 
     /// Keeps a verified block.
     pub(crate) fn put(&self, key: BlockKey, block: &[u8]) {
-        if self.shard_blocks_max == 0 {
-            return;
+        if let Some(blocks) = &self.blocks {
+            blocks.insert(key, Bytes::copy_from_slice(block));
         }
-        let slot = Slot { key, block: Bytes::copy_from_slice(block), hit: false };
-        self.shard(key).lock().put(slot, self.shard_blocks_max);
-    }
-
-    fn shard(&self, key: BlockKey) -> &Mutex<Clock> {
-        let [file, ..] = key.0.to_le_bytes();
-        let [block, ..] = key.1.to_le_bytes();
-        &self.shards[usize::from(file.wrapping_add(block)) % SHARDS]
-    }
-}
-
-impl Clock {
-    fn put(&mut self, slot: Slot, blocks_max: usize) {
-        if self.places.contains_key(&slot.key) {
-            return;
-        }
-        if self.slots.len() < blocks_max {
-            self.places.insert(slot.key, self.slots.len());
-            self.slots.push(slot);
-            return;
-        }
-        while std::mem::take(&mut self.slots[self.hand].hit) {
-            self.hand = (self.hand + 1) % self.slots.len();
-        }
-        self.places.remove(&self.slots[self.hand].key);
-        self.places.insert(slot.key, self.hand);
-        self.slots[self.hand] = slot;
-        self.hand = (self.hand + 1) % self.slots.len();
     }
 }
 
@@ -141,19 +109,29 @@ mod tests {
 
     #[test]
     fn a_cache_keeps_what_is_hit_and_stays_in_its_bounds() {
-        let caches = SegmentCaches::new(4 * (SHARDS * BLOCK_BYTES) as u64);
-        for block in 0..1_000 {
-            caches.put((7, block), &[1]);
-            if block > 0 {
-                assert!(caches.get((7, 0)).is_some(), "block 0 after {block}");
-            }
+        const BYTES_MAX: u64 = 64 << 20;
+        let caches = SegmentCaches::new(BYTES_MAX);
+        let block = vec![1; BLOCK_BYTES];
+        let wanted = 0..64;
+        for block_number in wanted.clone() {
+            caches.put((7, block_number), &block);
+            assert!(caches.get((7, block_number)).is_some(), "block {block_number}");
         }
-        let kept = (0..1_000).filter(|&block| caches.get((7, block)).is_some()).count();
-        assert!(kept <= 4 * SHARDS, "{kept} blocks");
-        assert!(kept > SHARDS, "{kept} blocks");
-        assert_eq!(caches.bytes_held(), (kept * BLOCK_BYTES) as u64);
+        // A scan of many times what it holds.
+        for block_number in 0..10_000 {
+            caches.put((8, block_number), &block);
+            assert!(caches.bytes_held() <= BYTES_MAX, "{} bytes", caches.bytes_held());
+        }
+        let kept = wanted.filter(|number| caches.get((7, *number)).is_some()).count();
+        assert!(kept > 56, "{kept} of 64 blocks stay");
+        assert!(caches.bytes_held() > BYTES_MAX / 2, "{} bytes", caches.bytes_held());
+    }
+
+    #[test]
+    fn nothing_is_kept_in_no_space() {
         let none = SegmentCaches::new(0);
         none.put((7, 0), &[1]);
         assert!(none.get((7, 0)).is_none());
+        assert_eq!(none.bytes_held(), 0);
     }
 }

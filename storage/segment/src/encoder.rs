@@ -2,14 +2,15 @@
 //!
 //! A row group is encoded column by column, so that at most one encoded column chunk is in memory beside the rows. What
 //! the columns look like depends on the rows ([`Shape`]): the first row group decides, and when a later one needs a
-//! finer time unit or cleared marks, the file so far is closed, read back and written anew in the wider shape. The bytes
-//! are thus those that would have come from knowing all rows beforehand. It happens at most three times in a file.
+//! finer time unit, cleared marks or more decimals, the file so far is closed, read back and written anew in the wider
+//! shape. The bytes are thus those that would have come from knowing all rows beforehand. Units and marks cause that three
+//! times at most; after [`REWRITES_MAX`] times in all, floats are stored as they are.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use parquet::arrow::arrow_writer::{ArrowRowGroupWriterFactory, compute_leaves};
+use parquet::arrow::arrow_writer::compute_leaves;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::writer::SerializedFileWriter;
@@ -26,6 +27,9 @@ use crate::{
     ColumnKind, Error, FieldType, RowSchema, SegmentCaches, SegmentMeta, SegmentReader, WriterSpec,
 };
 
+/// How often a file is written anew before it gives up to store floats as whole numbers.
+pub(crate) const REWRITES_MAX: usize = 8;
+
 /// One file that is being written.
 #[derive(Debug)]
 pub(crate) struct Encoder {
@@ -39,6 +43,8 @@ pub(crate) struct Encoder {
     directory: DirectoryBuilder,
     summaries: SummaryBuilder,
     groups: usize,
+    /// How often it was written anew.
+    rewrites: usize,
 }
 
 impl Encoder {
@@ -52,7 +58,7 @@ impl Encoder {
     ) -> Result<Self, Error> {
         let temp = TempFile::create(disk, dir)?;
         let begin = || {
-            let columns = FileColumns::new(&schema, shape)?;
+            let columns = FileColumns::new(&schema, &shape)?;
             let sink = Sink::new(Arc::clone(temp.file()));
             let root = columns.parquet.root_schema_ptr();
             let file = SerializedFileWriter::new(sink, root, columns.file_properties())?;
@@ -70,6 +76,7 @@ impl Encoder {
             temp,
             directory: DirectoryBuilder::default(),
             groups: 0,
+            rewrites: 0,
         })
     }
 
@@ -80,8 +87,14 @@ impl Encoder {
 
     /// Writes a row group, after widening the file if the group needs it.
     pub(crate) fn write(self, group: &Group, dir: &Path) -> Result<Self, Error> {
-        let shape = self.shape.union(Shape::of(group));
-        let mut encoder = if shape == self.shape { self } else { self.widen(shape, dir)? };
+        let shape = self.shape.or_of(group);
+        let mut encoder = if shape.is_stored_like(&self.shape) {
+            Self { shape, ..self }
+        } else if self.rewrites < REWRITES_MAX {
+            self.widen(shape, dir)?
+        } else {
+            self.widen(shape.without_scales(), dir)?
+        };
         encoder.append(group)?;
         Ok(encoder)
     }
@@ -121,6 +134,7 @@ impl Encoder {
     fn widen(self, shape: Shape, dir: &Path) -> Result<Self, Error> {
         let (disk, schema) = (Arc::clone(&self.disk), Arc::clone(&self.schema));
         let mut wider = Self::begin(&disk, dir, Arc::clone(&schema), self.spec.clone(), shape)?;
+        wider.rewrites = self.rewrites + 1;
         // Only the place of the rows is asked of the old file, not what they hold.
         let (temp, meta) = self.finish(Content { hash: [0; 32], fields: Vec::new() })?;
         let caches = SegmentCaches::new(0);
@@ -168,17 +182,13 @@ impl Encoder {
     }
 
     fn encode(&mut self, group: &Group) -> Result<(), ParquetError> {
-        // Settings differ between row groups, and column writers take theirs from a file writer.
-        let settings = SerializedFileWriter::new(
-            io::sink(),
-            self.columns.parquet.root_schema_ptr(),
-            self.columns.group_properties(group, self.spec.compression),
-        )?;
-        let factory = ArrowRowGroupWriterFactory::new(&settings, Arc::clone(&self.columns.arrow));
-        let writers = factory.create_column_writers(self.groups)?;
-        assert_eq!(writers.len(), self.columns.len(), "one writer a column");
+        let compression = self.spec.compression;
+        let tags = self.columns.writers(&self.columns.tag_properties(compression), self.groups)?;
+        let properties = self.columns.group_properties(group, compression)?;
+        let others = self.columns.writers(&properties, self.groups)?;
         let mut row_group = self.file.next_row_group()?;
-        for (i, mut writer) in writers.into_iter().enumerate() {
+        for (i, (tag, other)) in tags.into_iter().zip(others).enumerate() {
+            let mut writer = if self.columns.is_tag(i) { tag } else { other };
             let field = self.columns.arrow.field(i);
             for batch in &group.batches {
                 for leaf in compute_leaves(field, &self.columns.array(i, batch))? {

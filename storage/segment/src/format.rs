@@ -21,8 +21,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{FieldStatistics, RowSchema, SegmentMeta, WriterSpec};
 
-/// Format of the files that this version writes, and the newest that it reads.
-pub(crate) const FORMAT: u32 = 1;
+/// Format of the files that this version writes, and the newest that it reads. 2 may store floats as whole numbers, 1 did
+/// not.
+pub(crate) const FORMAT: u32 = 2;
+/// Format of the block table.
+pub(crate) const TABLE_FORMAT: u32 = 1;
 /// Size of the blocks that are hashed.
 pub(crate) const BLOCK_BYTES: usize = 64 << 10;
 /// Key of the Parquet footer: the format.
@@ -68,7 +71,7 @@ impl BlockTable {
     pub(crate) fn encode(&self) -> (Vec<u8>, [u8; HASH_BYTES]) {
         let mut out = Vec::with_capacity(Self::encoded_len(self.offset));
         out.extend_from_slice(&TABLE_MAGIC);
-        out.extend_from_slice(&FORMAT.to_le_bytes());
+        out.extend_from_slice(&TABLE_FORMAT.to_le_bytes());
         out.extend_from_slice(&BLOCK_BYTES_U32.to_le_bytes());
         out.extend_from_slice(&self.offset.to_le_bytes());
         out.extend_from_slice(self.blocks.as_flattened());
@@ -97,7 +100,7 @@ impl BlockTable {
         if body[..8] != TABLE_MAGIC {
             return Err(TableError::Damaged);
         }
-        if word(8) > FORMAT {
+        if word(8) > TABLE_FORMAT {
             return Err(TableError::Newer(word(8)));
         }
         if word(12) != BLOCK_BYTES_U32 || body[16..24] != offset.to_le_bytes() {

@@ -32,6 +32,7 @@ use crate::content::ContentHasher;
 use crate::directory::DirectoryIndex;
 use crate::format::{Description, FORMAT, FileFacts, KEY_FORMAT, KEY_SECTIONS, Section, Sections};
 use crate::group::Grouper;
+use crate::scale::decimals_of;
 use crate::scan::SegmentScan;
 use crate::summaries::SummaryFooter;
 use crate::{
@@ -406,7 +407,7 @@ fn read_sections(raw: &RawFile, footer: &FileMetaData) -> Result<Sections, Error
     let damaged = || raw.corrupt(raw.bytes, "the footer does not say where the sections are");
     let format: u32 = value(KEY_FORMAT).and_then(|text| text.parse().ok()).ok_or_else(damaged)?;
     if format > FORMAT {
-        return Err(raw.newer(format));
+        return Err(raw.newer(format, FORMAT));
     }
     value(KEY_SECTIONS).and_then(Sections::from_text).ok_or_else(damaged)
 }
@@ -428,7 +429,7 @@ fn locate(raw: &RawFile) -> Result<(Sections, [u8; 32]), Error> {
         // A newer format is taken at its word only where nothing else is wrong with the footer.
         Err(Error::Unsupported { found, .. }) => {
             verify_newer(raw, footer.file_metadata())?;
-            return Err(raw.newer(found));
+            return Err(raw.newer(found, FORMAT));
         }
         other => other?,
     };
@@ -461,7 +462,7 @@ fn hash_file(raw: &RawFile) -> Result<blake3::Hash, Error> {
     Ok(hasher.finalize())
 }
 
-/// Text is decoded as views.
+/// Text is decoded as views, decimals as the whole numbers that they are stored as.
 fn arrow_metadata(parquet: ParquetMetaData) -> Result<ArrowReaderMetadata, ParquetError> {
     let parquet = Arc::new(parquet);
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
@@ -472,6 +473,9 @@ fn arrow_metadata(parquet: ParquetMetaData) -> Result<ArrowReaderMetadata, Parqu
         .iter()
         .map(|field| match field.data_type() {
             DataType::Utf8 => Field::clone(field).with_data_type(DataType::Utf8View),
+            DataType::Decimal128(precision, scale) => {
+                Field::clone(field).with_data_type(DataType::Decimal64(*precision, *scale))
+            }
             _ => Field::clone(field),
         })
         .collect();
@@ -495,6 +499,13 @@ fn read_columns(
     for id in wanted {
         if !columns.contains_key(&id) {
             return Err(ParquetError::General(format!("column {} is missing", id.0)));
+        }
+    }
+    for field in &meta.schema.fields {
+        let stored = parquet.schema().field(columns[&field.id]).data_type();
+        let is_float = field.kind == ColumnKind::Field(FieldType::Float64);
+        if is_float && *stored != DataType::Float64 && decimals_of(stored).is_none() {
+            return Err(ParquetError::General(format!("column {} is {stored}", field.id.0)));
         }
     }
     let unit = Unit::of_type(parquet.schema().field(columns[&time]).data_type())

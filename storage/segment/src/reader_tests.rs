@@ -120,9 +120,9 @@ proptest! {
                     let inside = (times[0]..=times[1]).contains(&row.time);
                     assert!(!inside || kept.contains(&number), "row {number}, kept {kept:?}");
                 }
-                // Pages have 4,096 rows: what lies outside is at most a page at either end.
+                // Pages have 1,024 rows: what lies outside is at most a page at either end.
                 let inside = rows.iter().filter(|r| (times[0]..=times[1]).contains(&r.time)).count();
-                assert!(kept.end - kept.start <= inside as u64 + 2 * 4_096, "{kept:?} for {inside}");
+                assert!(kept.end - kept.start <= inside as u64 + 2 * 1_024, "{kept:?} for {inside}");
             }
         }
     }
@@ -163,7 +163,7 @@ fn times_outside_read_nothing() {
     assert_eq!(narrow(20_000 * SECOND, i64::MAX), 0);
     assert_eq!(narrow(i64::MIN, i64::MAX), 20_000);
     assert_eq!(narrow(5, 4), 0);
-    assert!(narrow(9_000 * SECOND, 9_001 * SECOND) <= 4_096);
+    assert!(narrow(9_000 * SECOND, 9_001 * SECOND) <= 1_024);
 }
 
 #[test]
@@ -250,7 +250,7 @@ fn flipped_bytes_in_every_region_of_a_larger_file_are_found() {
 
 #[test]
 fn a_flipped_byte_is_counted_and_placed() {
-    let (disk, meta) = write(&hosts(500, 400), &[FieldType::Float64; 2]);
+    let (disk, meta) = write(&hosts(500, 1_000), &[FieldType::Float64; 2]);
     let path = path_of(&meta);
     let mut bytes = disk.bytes(&path);
     bytes[70_000] ^= 4;
@@ -327,15 +327,22 @@ fn a_field_of_another_type_is_not_served() {
 /// Files of every format version that was released, made by the example `write_sample` of its time.
 #[test]
 fn released_formats_are_read() {
-    let content = "49302614189dbc814e53a6c1eda079743942a2fe5fdb5ba42709504867d90d4e";
+    let first = "49302614189dbc814e53a6c1eda079743942a2fe5fdb5ba42709504867d90d4e";
+    let second = "302f62e9982b6fe8151f2aefe1b479d41ae0f1dd92de3530929239d463d6f3ae";
     let package = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where the package is");
-    for name in ["segment-v1-lz4.parquet", "segment-v1-zstd.parquet"] {
+    for (name, content, fields) in [
+        ("segment-v1-lz4.parquet", first, 8),
+        ("segment-v1-zstd.parquet", first, 8),
+        ("segment-v2-lz4.parquet", second, 10),
+        ("segment-v2-zstd.parquet", second, 10),
+    ] {
         let path = Path::new(&package).join("../fixtures").join(name);
         let disk = quorate_wal::RealDisk::shared();
         let meta = SegmentReader::recover_meta(Arc::clone(&disk), &path).unwrap();
         let hash = blake3::Hash::from_bytes(meta.content_hash).to_hex().to_string();
         assert_eq!(hash, content, "{name}");
         assert_eq!((meta.rows, meta.series), (709, 4), "{name}");
+        assert_eq!(meta.fields.len(), fields, "{name}");
         let caches = crate::SegmentCaches::new(0);
         let reader = SegmentReader::open(disk, &path, Arc::new(meta), caches).unwrap();
         let rows = scan_all(&reader).unwrap();
@@ -344,5 +351,12 @@ fn released_formats_are_read() {
         assert_eq!((row.time, row.cleared.as_slice()), (0, &[4u32, 8][..]));
         assert_eq!(row.values[1].as_deref(), Some(&i64::MAX.to_le_bytes()[..]));
         assert_eq!(row.values[0], None);
+        let level = |series: usize, row: usize| {
+            let bytes = rows[series].1[row].values.get(8)?.as_ref()?;
+            Some(f64::from_le_bytes(bytes.as_slice().try_into().unwrap()))
+        };
+        let (below, above) = (level(0, 0), level(3, 699));
+        let want = if fields == 10 { (Some(-21.75), Some(6.99)) } else { (None, None) };
+        assert_eq!((below, above), want, "{name}");
     }
 }

@@ -24,6 +24,7 @@ use parquet::arrow::arrow_reader::{
 use crate::blocks::FrontPieces;
 use crate::cache::{ScanReads, count};
 use crate::columns::Unit;
+use crate::scale::decode_stored;
 use crate::{ColumnId, Error, FieldType, SegmentReader, SeriesEntry, SeriesKey, SeriesRows};
 
 /// Rows of a piece at most.
@@ -169,9 +170,10 @@ impl SegmentScan {
     }
 
     fn decoded(&self, batch: &RecordBatch) -> DecodedBatch {
-        let fields = self.fields.iter().map(|(place, kind)| match place {
-            Some(place) => ArrayRef::clone(batch.column(*place)),
-            None => new_null_array(&arrow_type(*kind), batch.num_rows()),
+        let fields = self.fields.iter().map(|(place, kind)| match (place, kind) {
+            (Some(place), FieldType::Float64) => decode_stored(batch.column(*place)),
+            (Some(place), _) => ArrayRef::clone(batch.column(*place)),
+            (None, _) => new_null_array(&arrow_type(*kind), batch.num_rows()),
         });
         DecodedBatch {
             time: nanoseconds(batch.column(self.time), self.reader.time_unit()),

@@ -38,7 +38,7 @@ pub struct SegmentWriter {
 
 impl SegmentWriter {
     /// Settings and crate versions that this build writes with.
-    pub const WRITER_ID: u32 = 2;
+    pub const WRITER_ID: u32 = 3;
 
     /// Begins a file under a temporary name in `dir`. The file records [`SegmentWriter::WRITER_ID`], whatever
     /// `spec` says: this build has no other settings.
@@ -148,7 +148,7 @@ impl SegmentWriter {
                 &self.dir,
                 Arc::clone(&self.schema),
                 self.spec.clone(),
-                Shape::of(group),
+                Shape::narrowest(&self.schema).or_of(group),
             )?,
         };
         self.encoder = Some(encoder.write(group, &self.dir)?);

@@ -9,18 +9,22 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array, make_array};
+use arrow::array::{Array, Float64Array, TimestampNanosecondArray, make_array};
 use arrow::buffer::NullBuffer;
+use parquet::basic::{Compression as Codec, Encoding, Type};
 use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
 use quorate_wal::Disk;
 
 use crate::columns::{Shape, Unit};
-use crate::encoder::Encoder;
+use crate::encoder::{Encoder, REWRITES_MAX};
 use crate::test_support::{
     ALL_TYPES, MemDisk, Model, Random, Row, open, path_of, piece, random_model, scan_all, schema,
     spec, write_model,
 };
-use crate::{Compression, Error, ErrorKind, FieldType, SegmentMeta, SegmentWriter, SeriesKey};
+use crate::{
+    ColumnId, Compression, Error, ErrorKind, FieldType, SegmentMeta, SegmentWriter, SeriesKey,
+    SeriesRows,
+};
 
 fn key(text: &str) -> SeriesKey {
     SeriesKey::encode([Some(text)])
@@ -143,7 +147,7 @@ fn content_hash_depends_on_rows_alone() {
     // A field that no row has.
     let mut wider = schema.clone();
     wider.fields.push(crate::ColumnSpec {
-        id: crate::ColumnId(500),
+        id: ColumnId(500),
         name: "later".to_owned(),
         kind: crate::ColumnKind::Field(FieldType::Int64),
     });
@@ -191,8 +195,8 @@ fn bytes_are_the_golden_ones() {
 
 const GOLDEN_CONTENT: &str = "b946b122424c315a61eb4649598cbe880c497a02db22bc4a37f0c001aacc4d92";
 const GOLDEN_FILES: [&str; 2] = [
-    "9b53d031b5a4510a1f8daf090b1df0da866f4762358c3ace604adb026ad6f056",
-    "bfbe33c2b14ccd6d7dac7e5f2657787470edf3095bbb728ec812b2f6d84c9586",
+    "6f8cea8aba8a89c422cb2ac75739d8819cd874622330dd55a33aa2406dfc944f",
+    "c84fd835a528acdec3013f84b2ea0d9c3677da4d6798e6271a1765b59cc61e9f",
 ];
 
 fn golden_model() -> Model {
@@ -233,7 +237,7 @@ fn a_rewritten_file_is_the_one_that_foresight_would_have_written() {
     let mut foresight =
         SegmentWriter::begin(Arc::clone(&disk), dir, schema.clone(), spec(Compression::Lz4))
             .unwrap();
-    let shape = Shape { unit: Unit::Nano, cleared: true };
+    let shape = Shape { unit: Unit::Nano, cleared: true, ..Shape::narrowest(&schema) };
     let shared = Arc::new(schema.clone());
     let encoder = Encoder::begin(&disk, dir, shared, spec(Compression::Lz4), shape).unwrap();
     foresight.encoder = Some(encoder);
@@ -241,6 +245,122 @@ fn a_rewritten_file_is_the_one_that_foresight_would_have_written() {
         foresight.push(piece(&schema, key, rows)).unwrap();
     }
     assert_eq!(foresight.finish().unwrap().unwrap(), meta);
+}
+
+/// Digits after the point of the first field, if it is stored as whole numbers.
+fn stored_decimals(reader: &crate::SegmentReader) -> Option<u8> {
+    let place = reader.column(ColumnId(100)).unwrap();
+    crate::scale::decimals_of(reader.parquet().schema().field(place).data_type())
+}
+
+/// Whole numbers, and then these values at the end of the last series.
+fn whole_numbers_and_then(rows: usize, values: &[f64]) -> Model {
+    let mut model = plain_model(40, rows, |_, r| r as i64 * 1_000_000);
+    let last = &mut model[39].1;
+    let first = last.len() - values.len();
+    for (row, value) in last[first..].iter_mut().zip(values) {
+        row.values[0] = Some(float(*value));
+    }
+    model
+}
+
+#[test]
+fn more_decimals_in_a_later_row_group_rewrite_the_file() {
+    let types = [FieldType::Float64];
+    let stored = |values: &[f64]| {
+        let model = whole_numbers_and_then(4_000, values);
+        let (disk, meta) = write(&model, &types, 500);
+        assert_eq!(disk.names(), [meta.file_name()], "no temporary file is left");
+        let reader = open(&disk, &meta, 0).unwrap();
+        assert!(scan_all(&reader).unwrap() == model, "rows with {values:?}");
+        crate::SegmentReader::recover_meta(disk, &path_of(&meta)).unwrap();
+        stored_decimals(&reader)
+    };
+    assert_eq!(stored(&[]), Some(0));
+    assert_eq!(stored(&[0.5]), Some(1));
+    assert_eq!(stored(&[1e11, 0.125]), Some(3));
+    // Together they would need 16 digits.
+    assert_eq!(stored(&[1e11, 0.0625]), None);
+    assert_eq!(stored(&[-0.0]), None);
+    assert_eq!(stored(&[f64::NAN]), None);
+    assert_eq!(stored(&[1.0 / 3.0]), None);
+}
+
+#[test]
+fn a_file_is_not_written_anew_again_and_again() {
+    // Each series is a row group, and needs one decimal more.
+    let stored = |series: usize| {
+        let disk = MemDisk::new();
+        let shared = Arc::clone(&disk) as Arc<dyn Disk>;
+        let schema = schema(1, &[FieldType::Float64]);
+        let spec = spec(Compression::Lz4);
+        let mut writer = SegmentWriter::begin(shared, Path::new("/s"), schema, spec).unwrap();
+        for s in 0..series {
+            let value = format!("1e-{s}").parse().unwrap();
+            let rows = crate::group::GROUP_ROWS;
+            let times = TimestampNanosecondArray::from_iter_values(0..rows as i64);
+            let rows = SeriesRows {
+                key: key(&format!("host_{s:05}")),
+                time: Arc::new(times.with_timezone("UTC")),
+                fields: vec![Arc::new(Float64Array::from_value(value, rows))],
+                cleared: None,
+            };
+            writer.push(rows).unwrap();
+        }
+        let meta = writer.finish().unwrap().unwrap();
+        assert_eq!(disk.names(), [meta.file_name()], "no temporary file is left");
+        let shared = Arc::clone(&disk) as Arc<dyn Disk>;
+        // The hash of the rows is that of what was pushed.
+        assert_eq!(crate::SegmentReader::recover_meta(shared, &path_of(&meta)).unwrap(), meta);
+        stored_decimals(&open(&disk, &meta, 0).unwrap())
+    };
+    assert_eq!(stored(REWRITES_MAX + 1), Some(REWRITES_MAX as u8));
+    assert_eq!(stored(REWRITES_MAX + 2), None);
+}
+
+#[test]
+fn encodings_follow_the_values() {
+    let value = |f: usize, r: u64| match f {
+        // A walk, few numbers in no order, decimals, whole numbers as integers, and noise.
+        0 => float((r / 7 + Random(r).next() % 5) as f64),
+        1 => float([200.0, 404.0, 503.0][(r * r % 11 % 3) as usize]),
+        2 => float((r * 7_919 % 10_000) as f64 / 100.0),
+        3 => (r * r % 3 * 1_000_000_007).to_le_bytes().to_vec(),
+        _ => float((r as f64).sin()),
+    };
+    let row = |r: usize| Row {
+        time: r as i64 * 1_000_000,
+        values: (0..5).map(|f| Some(value(f, r as u64))).collect(),
+        cleared: Vec::new(),
+    };
+    let model = vec![(key("a"), (0..20_000).map(row).collect::<Vec<_>>())];
+    let types = [
+        FieldType::Float64,
+        FieldType::Float64,
+        FieldType::Float64,
+        FieldType::Int64,
+        FieldType::Float64,
+    ];
+    let (disk, meta) = write(&model, &types, 5_000);
+    let reader = open(&disk, &meta, 0).unwrap();
+    assert!(scan_all(&reader).unwrap() == model, "rows");
+    let group = reader.parquet().metadata().row_group(0);
+    let stored = |place: usize| {
+        let column = group.column(place + 2);
+        let has = |wanted| column.encodings().any(|encoding| encoding == wanted);
+        (
+            column.column_type(),
+            has(Encoding::RLE_DICTIONARY),
+            has(Encoding::DELTA_BINARY_PACKED),
+            column.compression() == Codec::UNCOMPRESSED,
+        )
+    };
+    assert_eq!(stored(0), (Type::INT64, false, true, true), "a walk");
+    assert_eq!(stored(1).0, Type::INT64);
+    assert!(stored(1).1, "few numbers have a dictionary");
+    assert_eq!((stored(2).0, stored(2).1), (Type::INT64, false), "decimals");
+    assert!(stored(3).1, "few integers have a dictionary");
+    assert_eq!((stored(4).0, stored(4).1, stored(4).2), (Type::DOUBLE, false, false), "noise");
 }
 
 #[test]

@@ -99,6 +99,7 @@ pub(crate) fn rows(view: &TableView) -> Result<Result<Rows, String>, Error> {
     let scan = view.scan(ScanRequest {
         columns: table.columns.iter().map(|c| c.id).collect(),
         time: TimeRange::ALL,
+        values: Vec::new(),
         series: None,
         partitions: 1,
         limit: None,

@@ -102,7 +102,7 @@ pub(super) fn split(
         let summarised = summarise(segment, source, plan, (wanted, request), &mut left)?;
         let Some(summarised) = summarised else { continue };
         let rivals: Vec<usize> =
-            (0..sources.len()).filter(|at| are_rivals(source, sources[*at])).collect();
+            (0..sources.len()).filter(|at| source.rivals(sources[*at])).collect();
         for at in &rivals {
             if times[*at].is_none() {
                 times[*at] = Some(series_times(sources[*at], wanted)?);
@@ -129,15 +129,6 @@ pub(super) fn split(
 
 fn rows_of(cells: &Cells, at: usize) -> u64 {
     cells.rows[at].end - cells.rows[at].start
-}
-
-/// Whether two sources may hold rows with the same key.
-fn are_rivals(one: &Source, other: &Source) -> bool {
-    !std::ptr::eq(one, other)
-        && one.shard == other.shard
-        && one.time().overlaps(other.time())
-        && one.key_min() <= other.key_max()
-        && other.key_min() <= one.key_max()
 }
 
 fn series_times(source: &Source, wanted: &Wanted) -> Result<SeriesTimes, Error> {

@@ -32,7 +32,7 @@ mod statistics;
 mod tails;
 mod view;
 
-pub use quorate_segment::CellStatistic;
+pub use quorate_segment::{Bounds, CellStatistic, ValueBounds, ValueRange};
 
 pub use cells::{CellBatch, CellRequest, SplitPartition, Together};
 pub use partition::ScanPartition;

@@ -9,8 +9,8 @@ use quorate_segment::SeriesEntry;
 use super::ScanCounters;
 use super::assemble::Assembler;
 use super::series::Wanted;
-use super::source::{Origin, Source};
-use super::{CellRequest, SplitPartition, TimeRange, cells};
+use super::source::{Origin, Source, WantedValues};
+use super::{CellRequest, SplitPartition, TimeRange, ValueRange, cells};
 use crate::rows::{Layout, Merge, MergeOptions};
 use crate::{Error, FieldType};
 
@@ -34,10 +34,33 @@ pub(super) struct PartitionPlan {
     pub(super) with_cleared: bool,
     pub(super) columns: Vec<OutputColumn>,
     pub(super) schema: SchemaRef,
+    /// Rows without these values may be left out.
+    pub(super) values: Arc<[ValueRange]>,
     pub(super) limit: Option<usize>,
     /// Places in the layout of fields whose last values are needed, if the last rows are enough.
     pub(super) last: Option<Vec<usize>>,
     pub(super) counters: Arc<ScanCounters>,
+}
+
+impl PartitionPlan {
+    /// What may be left out of a segment for its values.
+    fn values_of(&self, source: &Source, wanted: &Wanted) -> Option<WantedValues> {
+        let is_asked = !self.values.is_empty()
+            && matches!(source.origin, Origin::Segment(_))
+            && wanted.overlaps(source.key_min(), source.key_max());
+        if !is_asked {
+            return None;
+        }
+        let rivals = self.sources.iter().filter(|other| source.rivals(other));
+        let mut rivals: Vec<TimeRange> = rivals.map(Source::time).collect();
+        rivals.sort_unstable_by_key(|time| time.start);
+        rivals.dedup_by(|next, last| {
+            let joins = next.start <= last.end;
+            last.end = if joins { last.end.max(next.end) } else { last.end };
+            joins
+        });
+        Some(WantedValues { values: Arc::clone(&self.values), rivals })
+    }
 }
 
 /// One stream of a scan; may be opened more than once.
@@ -92,6 +115,7 @@ impl ScanPartition {
             with_cleared: plan.with_cleared,
             columns: plan.columns.clone(),
             schema: Arc::clone(&plan.schema),
+            values: Arc::clone(&plan.values),
             limit: plan.limit,
             last: plan.last.clone(),
             counters: Arc::clone(&plan.counters),
@@ -134,7 +158,10 @@ impl ScanPartition {
                 continue;
             }
             match &plan.last {
-                None => sources.extend(source.open(&self.wanted, what, reads)?),
+                None => {
+                    let values = plan.values_of(source, &self.wanted);
+                    sources.extend(source.open(&self.wanted, what, values, reads)?);
+                }
                 Some(carrying) => {
                     source.open_last(&self.wanted, what, (carrying, reads), &mut sources)?;
                 }

@@ -75,7 +75,8 @@ pub(super) fn plan(view: &TableView, request: &ScanRequest) -> Result<TableScan,
     let mut statistics = ScanStatistics::new(&sources, rows, request.time, filtered);
     let with_cleared = sources.iter().any(Source::has_cleared);
     let last = last_rows(request, &layout, with_cleared);
-    statistics.rows_exact &= last.is_none();
+    statistics.rows_exact &= last.is_none() && request.values.is_empty();
+    statistics.time_exact &= request.values.is_empty();
     let plan = Arc::new(PartitionPlan {
         with_cleared,
         last,
@@ -83,6 +84,7 @@ pub(super) fn plan(view: &TableView, request: &ScanRequest) -> Result<TableScan,
         layout,
         columns,
         schema: Arc::clone(&schema),
+        values: request.values.as_slice().into(),
         limit: request.limit,
         counters: Arc::clone(&counters),
     });

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::BooleanArray;
 use arrow::record_batch::RecordBatch;
+use quorate_segment::ValueRange;
 use serde::{Deserialize, Serialize};
 
 use crate::{ColumnId, Error};
@@ -63,6 +64,8 @@ pub struct ScanRequest {
     pub columns: Vec<ColumnId>,
     /// Only rows in this range (exact, not a hint).
     pub time: TimeRange,
+    /// Rows without these values are not needed, and may be left out.
+    pub values: Vec<ValueRange>,
     /// Only these series (exact).
     pub series: Option<Arc<dyn SeriesFilter>>,
     /// Streams wanted; fewer may come. Series are split over them, each sorted by (tags in id order, nulls first, time).

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::Array;
-use quorate_segment::{ScanReads, SegmentReader, SegmentScan, SeriesEntry};
+use quorate_segment::{ScanReads, SegmentReader, SegmentScan, SeriesEntry, ValueRange};
 
 use super::series::{KeyRange, Keys, Wanted};
 use super::{OpenSegment, TimeRange};
@@ -164,16 +164,26 @@ impl Source {
         first <= self.key_max() && &min[..min.len().min(first.len())] <= first
     }
 
+    /// Whether it and another source may hold rows with the same key.
+    pub(super) fn rivals(&self, other: &Self) -> bool {
+        !std::ptr::eq(self, other)
+            && self.shard == other.shard
+            && self.time().overlaps(other.time())
+            && self.key_min() <= other.key_max()
+            && other.key_min() <= self.key_max()
+    }
+
     /// Whether all its series have the first tags of `first`.
     pub(super) fn begins(&self, first: &SeriesKey) -> bool {
         [self.key_min(), self.key_max()].iter().all(|key| key.starts_with(first.as_bytes()))
     }
 
-    /// Opens it for these series; `None` if it has none of them for sure.
+    /// Opens it for these series, for rows with `values` where that is known of them; `None` if it has none of them for sure.
     pub(super) fn open(
         &self,
         wanted: &Wanted,
         (layout, with_cleared): (&Layout, bool),
+        values: Option<WantedValues>,
         reads: &Arc<ScanReads>,
     ) -> Result<Option<Cut>, Error> {
         if !wanted.overlaps(self.key_min(), self.key_max()) {
@@ -188,7 +198,7 @@ impl Source {
                 let layout = (layout, with_cleared);
                 let stream =
                     SegmentStream::open(&segment.reader, wanted, self.hiding.time, layout)?;
-                Box::new(SegmentStream { reads: Arc::clone(reads), ..stream })
+                Box::new(SegmentStream { values, reads: Arc::clone(reads), ..stream })
             }
         };
         Ok(Some(Cut::new(stream, self.hiding.clone())))
@@ -226,7 +236,7 @@ impl Source {
             Origin::Run(run) => (Arc::clone(run), None),
             Origin::Segment(segment) => {
                 let Some(tail) = segment.tails.of(segment, layout, reads)? else {
-                    cuts.extend(self.open(wanted, (layout, with_cleared), reads)?);
+                    cuts.extend(self.open(wanted, (layout, with_cleared), None, reads)?);
                     return Ok(());
                 };
                 (tail, Some(segment))
@@ -276,6 +286,14 @@ pub(super) type DirectoryStream =
 /// Entries of a segment's directory, ascending.
 type Entries = Box<dyn Iterator<Item = Result<SeriesEntry, Error>> + Send>;
 
+/// Values that are wanted, and where nothing else has a say in those of a source.
+pub(super) struct WantedValues {
+    pub(super) values: Arc<[ValueRange]>,
+    /// Times of the other sources that may hold rows with the same keys, ascending and apart: there, a row may not be left out
+    /// for its values, which may be folded of several sources.
+    pub(super) rivals: Vec<TimeRange>,
+}
+
 /// The rows of some series of a segment. Walks the directory as it goes and scans chunk by chunk.
 pub(crate) struct SegmentStream {
     reader: Arc<SegmentReader>,
@@ -284,6 +302,7 @@ pub(crate) struct SegmentStream {
     layout: Layout,
     /// Whether the rows of the entries may be narrowed by cells: where they are not exact already.
     by_cells: bool,
+    values: Option<WantedValues>,
     /// Which fields of the layout the file has.
     present: Vec<bool>,
     with_cleared: bool,
@@ -332,6 +351,7 @@ impl SegmentStream {
             time,
             layout: Arc::clone(layout),
             by_cells: true,
+            values: None,
             present: layout.iter().map(|(id, _)| has(id)).collect(),
             with_cleared: with_cleared && reader.meta().has_cleared,
             scan: None,
@@ -364,9 +384,16 @@ impl SegmentStream {
         }
         let all = self.reader.meta();
         let all = TimeRange { start: all.time_min, end: all.time_max };
-        if self.by_cells && rows >= CELLS_ROWS_MIN && !self.time.covers(all) {
+        let (values, rivals) =
+            self.values.as_ref().map_or((&[][..], &[][..]), |v| (&*v.values, v.rivals.as_slice()));
+        let narrows = !values.is_empty() || !self.time.covers(all);
+        if self.by_cells && rows >= CELLS_ROWS_MIN && narrows {
             let time = (self.time.start, self.time.end);
-            self.reader.narrow_by_cells(&mut chunk, time, &self.reads)?;
+            let apart = |start, end| {
+                let next = rivals.partition_point(|rival| rival.end < start);
+                rivals.get(next).is_none_or(|rival| end < rival.start)
+            };
+            chunk = self.reader.narrow_by_cells(chunk, time, values, &apart, &self.reads)?;
         }
         // None of these series may have rows then, and the next ones some.
         let scan = self.reader.scan(chunk, &self.layout, self.with_cleared)?;

@@ -42,6 +42,7 @@ fn request(columns: &[ColumnId]) -> ScanRequest {
     ScanRequest {
         columns: columns.to_vec(),
         time: TimeRange::ALL,
+        values: Vec::new(),
         series: None,
         partitions: 1,
         limit: None,

@@ -99,6 +99,7 @@ impl TableView {
         let scan = self.scan(ScanRequest {
             columns: vec![self.table.time().id],
             time: TimeRange { start, end: i64::MAX },
+            values: Vec::new(),
             series: None,
             partitions: 1,
             limit: Some(1),

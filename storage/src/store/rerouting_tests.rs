@@ -159,6 +159,7 @@ fn rows_of(view: &crate::scan::TableView) -> Rows {
         .scan(ScanRequest {
             columns: view.table().columns.iter().map(|c| c.id).collect(),
             time: TimeRange::ALL,
+            values: Vec::new(),
             series: None,
             partitions: 2,
             limit: None,

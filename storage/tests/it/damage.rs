@@ -340,6 +340,7 @@ async fn a_damaged_block_within_a_segment_is_given_up_by_repair() {
     let request = ScanRequest {
         columns: vec![ColumnId(3)],
         time: TimeRange::ALL,
+        values: Vec::new(),
         series: None,
         partitions: 1,
         limit: None,

@@ -105,6 +105,7 @@ pub(crate) fn rows(view: &TableView) -> Result<Rows, Error> {
     let scan = view.scan(ScanRequest {
         columns: table.columns.iter().map(|c| c.id).collect(),
         time: TimeRange::ALL,
+        values: Vec::new(),
         series: None,
         partitions: 2,
         limit: None,

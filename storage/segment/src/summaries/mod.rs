@@ -4,6 +4,7 @@
 //! append ─► SummaryBuilder   cells of one width: rows, times, and per numeric field count, NaNs, min, max, sum, first, last
 //! finish ─► encode           a Parquet file of its own in the section `summaries`, one row per cell
 //! read   ─► cells            chosen statistics of the cells that hold chosen rows
+//!        ─► narrow_by_cells  fewer rows, by the times and values that cells have
 //! ```
 //!
 //! Cells begin at multiples of their width since 1970 and hold consecutive rows of one series, so the cells of a file
@@ -13,10 +14,12 @@
 mod build;
 mod field;
 mod read;
+mod values;
 
 pub(crate) use build::SummaryBuilder;
 pub(crate) use read::SummaryFooter;
 pub use read::{CellStatistic, Cells};
+pub use values::{Bounds, ValueBounds, ValueRange};
 
 const MINUTE: i64 = 60_000_000_000;
 /// Widths of cells in ns; each divides the next one.

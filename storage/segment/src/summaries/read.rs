@@ -18,7 +18,7 @@ use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
 
-use super::{FIRST_ROW, FIRST_TIME, KEY_WIDTH, LAST_TIME, ROWS, START, column_name};
+use super::{FIRST_ROW, FIRST_TIME, KEY_WIDTH, LAST_TIME, ROWS, START, ValueRange, column_name};
 use crate::blocks::VerifiedFile;
 use crate::cache::ScanReads;
 use crate::format::Section;
@@ -181,33 +181,63 @@ impl SegmentReader {
         })
     }
 
-    /// Narrows rows of series to those of the cells that overlap `[time_min, time_max]`: closer than pages do, for the price
-    /// of reading where the cells are. The entries ascend; those without rows go. Without summaries nothing is narrowed.
+    /// Narrows rows of series to those of the cells that overlap `[time_min, time_max]` and may hold the wanted values: closer
+    /// than pages do, for the price of reading where the cells are. In times that are not `apart`, other rows have a say in
+    /// values, and cells are narrowed by time alone. The entries ascend; those without rows go, others become several.
+    /// Without summaries nothing is narrowed.
     pub fn narrow_by_cells(
         &self,
-        entries: &mut Vec<SeriesEntry>,
+        entries: Vec<SeriesEntry>,
         (time_min, time_max): (i64, i64),
+        values: &[ValueRange],
+        apart: &dyn Fn(i64, i64) -> bool,
         reads: &ScanReads,
-    ) -> Result<(), Error> {
+    ) -> Result<Vec<SeriesEntry>, Error> {
+        let mut known = Vec::with_capacity(values.len());
+        for value in values {
+            let stored = self.meta().schema.fields.iter().any(|field| field.id == value.field);
+            if !stored || self.has_cells_of(value.field)? {
+                known.push(value);
+            }
+        }
+        let statistics: Vec<_> = known.iter().flat_map(|value| value.statistics()).collect();
         let ranges: Vec<Range<u64>> = entries.iter().map(|entry| entry.rows.clone()).collect();
-        let cells = self.cells(&ranges, &[], reads)?;
+        let cells = self.cells(&ranges, &statistics, reads)?;
+        let mut kept = vec![true; cells.rows.len()];
+        for (value, statistics) in known.iter().zip(cells.columns.chunks(4)) {
+            value.narrow(statistics, &mut kept);
+        }
+        for (at, kept) in kept.iter_mut().enumerate() {
+            let (first, last) = (cells.first_times[at], cells.last_times[at]);
+            let in_time = time_min <= last && first <= time_max;
+            *kept = in_time && (*kept || !apart(first, last));
+        }
+        let mut narrowed = Vec::with_capacity(entries.len());
         let mut next = 0;
-        entries.retain_mut(|entry| {
+        for entry in entries {
             next += cells.rows[next..].partition_point(|rows| rows.end <= entry.rows.start);
             let end = next + cells.rows[next..].partition_point(|rows| rows.start < entry.rows.end);
             if next == end {
-                return true;
+                narrowed.push(entry);
+                continue;
             }
-            let first = cells.last_times[next..end].partition_point(|last| *last < time_min);
-            let last = cells.first_times[next..end].partition_point(|first| *first <= time_max);
-            if first >= last {
-                return false;
+            let mut at = next;
+            for same in kept[next..end].chunk_by(|a, b| a == b) {
+                let (first, last) = (at, at + same.len() - 1);
+                at += same.len();
+                let start = entry.rows.start.max(cells.rows[first].start);
+                let rows = start..entry.rows.end.min(cells.rows[last].end);
+                if same[0] && !rows.is_empty() {
+                    narrowed.push(SeriesEntry {
+                        key: entry.key.clone(),
+                        rows,
+                        time_min: entry.time_min.max(cells.first_times[first]),
+                        time_max: entry.time_max.min(cells.last_times[last]),
+                    });
+                }
             }
-            let (first, last) = (&cells.rows[next + first], &cells.rows[next + last - 1]);
-            entry.rows = entry.rows.start.max(first.start)..entry.rows.end.min(last.end);
-            !entry.rows.is_empty()
-        });
-        Ok(())
+        }
+        Ok(narrowed)
     }
 
     fn read_cells(

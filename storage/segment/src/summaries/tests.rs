@@ -1,13 +1,13 @@
 //! Tests of summaries: cells against the rows that they are of.
 
-use std::ops::Range;
+use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampNanosecondType, UInt32Type, UInt64Type};
 use proptest::prelude::{ProptestConfig, any, prop_assert, prop_assert_eq, proptest};
 
-use super::{CellStatistic, Cells, MINUTE, WIDTHS};
+use super::{CellStatistic, Cells, MINUTE, ValueBounds, ValueRange, WIDTHS};
 use crate::cache::ScanReads;
 use crate::rows::{Batch, Run};
 use crate::test_support::{
@@ -242,8 +242,9 @@ fn rows_are_narrowed_to_cells() {
     for _ in 0..50 {
         let start = -10 * MINUTE + random.below(40 * MINUTE.cast_unsigned()).cast_signed();
         let end = start + random.below(10 * MINUTE.cast_unsigned()).cast_signed();
-        let mut narrowed = all.clone();
-        reader.narrow_by_cells(&mut narrowed, (start, end), &ScanReads::default()).unwrap();
+        let reads = ScanReads::default();
+        let narrowed = reader.narrow_by_cells(all.clone(), (start, end), &[], &|_, _| true, &reads);
+        let narrowed = narrowed.unwrap();
         for (entry, (key, rows)) in all.iter().zip(&model) {
             let wanted = |row: &&Row| (start..=end).contains(&row.time);
             let near = |row: &&Row| (start - width..=end + width).contains(&row.time);
@@ -259,6 +260,104 @@ fn rows_are_narrowed_to_cells() {
             assert!(kept.iter().all(|row| near(&row)), "{start}..={end}");
         }
     }
+}
+
+fn bound<T>(value: Option<T>, exclusive: bool) -> Bound<T> {
+    match value {
+        None => Bound::Unbounded,
+        Some(value) if exclusive => Bound::Excluded(value),
+        Some(value) => Bound::Included(value),
+    }
+}
+
+/// Whether a filter keeps a row.
+type Keeps = Box<dyn Fn(&Row) -> bool>;
+
+/// A range of values of one of the first three fields, and whether it keeps a row as filters do.
+fn random_values(random: &mut Random) -> (ValueRange, Keeps) {
+    let (low, high) = match random.below(4) {
+        0 => (None, Some(random.below(4))),
+        1 => (Some(0), Some(0)),
+        2 => (Some(random.below(4)), Some(4)),
+        _ => (Some(994 + random.below(8)), None),
+    };
+    let exclusive = random.below(2) == 0;
+    let word = |row: &Row, field: usize| -> Option<u64> {
+        Some(u64::from_le_bytes(row.values[field].as_ref()?.as_slice().try_into().unwrap()))
+    };
+    let field = random.below(3);
+    let id = ColumnId(100 + 3 * u32::try_from(field).unwrap());
+    let bounds = |scale: fn(u64) -> f64| {
+        (bound(low.map(scale), exclusive), bound(high.map(scale), exclusive))
+    };
+    match field {
+        0 => {
+            let bounds = bounds(|tenths| tenths as f64 / 10.0);
+            let keeps = move |row: &Row| {
+                word(row, 0).is_some_and(|bits| {
+                    let value = f64::from_bits(bits);
+                    // Whether NaN, or one zero beside the other, is kept is the filter's to say.
+                    value.is_nan() || value == 0.0 && low == Some(0) || bounds.contains(&value)
+                })
+            };
+            (ValueRange { field: id, values: ValueBounds::Float64(bounds) }, Box::new(keeps))
+        }
+        1 => {
+            let number = |value: u64| value.cast_signed() / 4 - 1;
+            let bounds = (bound(low.map(number), exclusive), bound(high.map(number), exclusive));
+            let keeps = move |row: &Row| {
+                word(row, 1).is_some_and(|bits| bounds.contains(&bits.cast_signed()))
+            };
+            (ValueRange { field: id, values: ValueBounds::Int64(bounds) }, Box::new(keeps))
+        }
+        _ => {
+            let bounds =
+                (bound(low.map(|v| v / 4), exclusive), bound(high.map(|v| v / 4), exclusive));
+            let keeps = move |row: &Row| word(row, 2).is_some_and(|bits| bounds.contains(&bits));
+            (ValueRange { field: id, values: ValueBounds::UInt64(bounds) }, Box::new(keeps))
+        }
+    }
+}
+
+#[test]
+fn rows_that_may_have_wanted_values_are_kept() {
+    let mut fewer = 0;
+    for seed in 0..8 {
+        let mut random = Random(seed);
+        let model = model(&mut random, 5, 3_000, 700_000_000);
+        let reader = written(&model);
+        let all = entries(&reader).unwrap();
+        let width = reader.cell_width().unwrap().unwrap();
+        for _ in 0..20 {
+            let ranges: Vec<_> =
+                (0..=random.below(2)).map(|_| random_values(&mut random)).collect();
+            let values: Vec<ValueRange> = ranges.iter().map(|(range, _)| range.clone()).collect();
+            let shared = random.below(40 * MINUTE.cast_unsigned()).cast_signed();
+            let apart = |first: i64, last: i64| last < shared || shared + width < first;
+            let time = (shared - 20 * MINUTE, shared + 20 * MINUTE);
+            let reads = ScanReads::default();
+            let narrowed = reader.narrow_by_cells(all.clone(), time, &values, &apart, &reads);
+            let narrowed = narrowed.unwrap();
+            assert!(narrowed.is_sorted_by(|a, b| a.rows.end <= b.rows.start), "{narrowed:?}");
+            for (entry, (key, rows)) in all.iter().zip(&model) {
+                for (number, row) in entry.rows.clone().zip(rows) {
+                    let mut found = narrowed.iter().filter(|narrowed| narrowed.key == *key);
+                    let found = found.find(|narrowed| narrowed.rows.contains(&number));
+                    let in_time = time.0 <= row.time && row.time <= time.1;
+                    let is_shared = shared <= row.time && row.time <= shared + width;
+                    let is_wanted = ranges.iter().all(|(_, keeps)| keeps(row));
+                    assert!(
+                        found.is_some() || !in_time || !(is_shared || is_wanted),
+                        "{row:?} {values:?}"
+                    );
+                    let times = found.map(|found| found.time_min..=found.time_max);
+                    assert!(times.is_none_or(|times| times.contains(&row.time)));
+                    fewer += usize::from(found.is_none() && in_time);
+                }
+            }
+        }
+    }
+    assert!(fewer > 1_000, "{fewer} rows were left out");
 }
 
 #[test]
