@@ -5,6 +5,7 @@
 //! judge, so quote ratios from one run.
 
 mod load;
+mod peers;
 mod queries;
 mod workload;
 
@@ -41,6 +42,12 @@ struct Arguments {
     /// Asks only, of the data that an earlier run left in `--work`.
     #[arg(long, requires = "work")]
     queries_only: bool,
+    /// Other databases that are asked the same queries of the same rows.
+    #[arg(long, value_delimiter = ',')]
+    against: Vec<peers::System>,
+    /// The Python that has their packages (duckdb, chdb; pyarrow).
+    #[arg(long, default_value = "python3")]
+    python: PathBuf,
     /// Where the data directory and the generated lines go; a temporary directory unless given.
     #[arg(long)]
     work: Option<PathBuf>,
@@ -66,7 +73,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let runtime = tokio::runtime::Runtime::new()?;
     if arguments.queries_only {
         let server = Server::start(&data, &ServerOptions::default());
-        runtime.block_on(ask(&server, workload, arguments.rounds))?;
+        ask(&runtime, &server, arguments, &work)?;
         server.stop();
         return Ok(());
     }
@@ -96,19 +103,36 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     );
 
     runtime.block_on(finish(&server, rows, &data))?;
-    runtime.block_on(ask(&server, workload, arguments.rounds))?;
+    ask(&runtime, &server, arguments, &work)?;
     server.stop();
     Ok(())
 }
 
-/// Asks the query types.
-async fn ask(
+/// Asks the query types, and the peers the same.
+fn ask(
+    runtime: &tokio::runtime::Runtime,
     server: &Server,
-    workload: workload::Workload,
-    rounds: usize,
+    arguments: &Arguments,
+    work: &Path,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let mut client = server.client("main").await?;
-    queries::run(&mut client, workload, rounds).await?;
+    let workload = workload::Workload::new(arguments.hosts, arguments.hours);
+    let mut peers = Vec::new();
+    if !arguments.against.is_empty() {
+        if arguments.hours > 744.0 {
+            return Err("--against takes at most a month: --hours 744".into());
+        }
+        let csv = work.join("cpu.csv");
+        workload.write_csv(&csv)?;
+        for system in &arguments.against {
+            let (peer, seconds) = peers::Peer::start(*system, &arguments.python, &csv, work)?;
+            print(&json!({ "peer": system.name(), "load_seconds": seconds }));
+            peers.push(peer);
+        }
+    }
+    runtime.block_on(async {
+        let mut client = server.client("main").await?;
+        queries::run(&mut client, &mut peers, workload, arguments.rounds).await
+    })?;
     print(&json!({ "memory_peak_bytes": memory_peak(server.pid())? }));
     Ok(())
 }
@@ -176,7 +200,11 @@ fn wait(time: Duration) {
     std::thread::sleep(time);
 }
 
-#[expect(clippy::print_stdout, reason = "results go to standard output")]
 fn print(line: &serde_json::Value) {
-    println!("{line}");
+    say(&line.to_string());
+}
+
+#[expect(clippy::print_stdout, reason = "results go to standard output")]
+fn say(text: &str) {
+    println!("{text}");
 }

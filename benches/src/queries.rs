@@ -1,31 +1,38 @@
 //! The query types of TSBS's cpu-only workload, with parameters from a seed, through Flight SQL with results fetched whole.
 //!
 //! Types and their windows are those of the Time Series Benchmark Suite (<https://github.com/timescale/tsbs>), written in
-//! SQL here. Rounds take the types in turn, so that what else the machine does falls on all of them; no execution repeats
-//! the parameters of another.
+//! SQL here. Rounds take the types in turn, and each statement goes to all systems one after the other, so that what else the
+//! machine does falls on all of them; no execution repeats the parameters of another.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use arrow::array::{AsArray, Float64Array, RecordBatch};
+use arrow::datatypes::Float64Type;
 use futures::TryStreamExt;
 use quorate_flight::{Client, ClientOutcome};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
+use crate::peers::{Answer, Dialect, Peer};
 use crate::workload::{BASE_NS, FIELDS, Workload};
+
+/// A statement in each dialect.
+type Statement = Box<dyn Fn(Dialect) -> String + Send + Sync>;
 
 type Failed = Box<dyn std::error::Error>;
 
 /// A type: its name, and how its statements are made.
 struct Kind {
     name: &'static str,
-    make: fn(&mut Parameters) -> String,
+    /// Statements in each dialect, with the same parameters.
+    make: fn(&mut Parameters) -> Statement,
 }
 
 const KINDS: [Kind; 16] = [
     // The floor of the wire.
-    Kind { name: "select-1", make: |_| "SELECT 1".to_owned() },
+    Kind { name: "select-1", make: |_| Box::new(|_| "SELECT 1".to_owned()) },
     Kind { name: "single-groupby-1-1-1", make: |p| p.single_groupby(1, 1, 1) },
     Kind { name: "single-groupby-1-1-12", make: |p| p.single_groupby(1, 1, 12) },
     Kind { name: "single-groupby-1-8-1", make: |p| p.single_groupby(1, 8, 1) },
@@ -39,7 +46,7 @@ const KINDS: [Kind; 16] = [
     Kind { name: "double-groupby-all", make: |p| p.double_groupby(10) },
     Kind { name: "high-cpu-1", make: |p| p.high_cpu(Some(1)) },
     Kind { name: "high-cpu-all", make: |p| p.high_cpu(None) },
-    Kind { name: "lastpoint", make: |_| Parameters::last_point() },
+    Kind { name: "lastpoint", make: |_| Box::new(last_point) },
     Kind { name: "groupby-orderby-limit", make: Parameters::group_order_limit },
 ];
 
@@ -50,12 +57,12 @@ struct Parameters {
 }
 
 impl Parameters {
-    /// A condition on the time: this many hours within the data.
-    fn window(&mut self, hours: i64) -> String {
+    /// This many hours within the data: its first second and the first one behind it.
+    fn window(&mut self, hours: i64) -> (i64, i64) {
         let data = self.workload.seconds();
         let length = (hours * 3600).min(data);
         let start = self.random.random_range(0..=data - length);
-        format!("time >= {} AND time < {}", at(start), at(start + length))
+        (start, start + length)
     }
 
     fn hosts(&mut self, count: usize) -> String {
@@ -75,53 +82,102 @@ impl Parameters {
         }
     }
 
-    fn single_groupby(&mut self, fields: usize, hosts: usize, hours: i64) -> String {
+    fn single_groupby(&mut self, fields: usize, hosts: usize, hours: i64) -> Statement {
         let (hosts, window) = (self.hosts(hosts), self.window(hours));
-        format!(
-            "SELECT date_bin(INTERVAL '60 seconds', time) AS minute{} FROM cpu WHERE {hosts} AND {window} \
-             GROUP BY minute ORDER BY minute",
-            each("max", fields)
-        )
+        Box::new(move |dialect| {
+            let (minute, within) = (dialect.bucket(60), dialect.within(window));
+            let max = each("max", fields);
+            format!(
+                "SELECT {minute} AS minute{max} FROM cpu WHERE {hosts} AND {within} \
+                 GROUP BY minute ORDER BY minute"
+            )
+        })
     }
 
-    fn cpu_max_all(&mut self, hosts: usize) -> String {
+    fn cpu_max_all(&mut self, hosts: usize) -> Statement {
         let (hosts, window) = (self.hosts(hosts), self.window(8));
-        format!(
-            "SELECT date_bin(INTERVAL '3600 seconds', time) AS hour{} FROM cpu WHERE {hosts} AND {window} \
-             GROUP BY hour ORDER BY hour",
-            each("max", FIELDS.len())
-        )
+        Box::new(move |dialect| {
+            let (hour, within) = (dialect.bucket(3600), dialect.within(window));
+            let max = each("max", FIELDS.len());
+            format!(
+                "SELECT {hour} AS hour{max} FROM cpu WHERE {hosts} AND {within} \
+                 GROUP BY hour ORDER BY hour"
+            )
+        })
     }
 
-    fn double_groupby(&mut self, fields: usize) -> String {
-        format!(
-            "SELECT hostname, date_bin(INTERVAL '3600 seconds', time) AS hour{} FROM cpu WHERE {} \
-             GROUP BY hostname, hour ORDER BY hostname, hour",
-            each("avg", fields),
-            self.window(12)
-        )
+    fn double_groupby(&mut self, fields: usize) -> Statement {
+        let window = self.window(12);
+        Box::new(move |dialect| {
+            let (hour, within) = (dialect.bucket(3600), dialect.within(window));
+            let avg = each("avg", fields);
+            format!(
+                "SELECT hostname, {hour} AS hour{avg} FROM cpu WHERE {within} \
+                 GROUP BY hostname, hour ORDER BY hostname, hour"
+            )
+        })
     }
 
-    fn high_cpu(&mut self, hosts: Option<usize>) -> String {
+    fn high_cpu(&mut self, hosts: Option<usize>) -> Statement {
         let hosts = hosts.map(|hosts| format!("{} AND ", self.hosts(hosts))).unwrap_or_default();
-        format!("SELECT * FROM cpu WHERE {hosts}usage_user > 90.0 AND {}", self.window(12))
+        let window = self.window(12);
+        Box::new(move |dialect| {
+            let within = dialect.within(window);
+            format!("SELECT * FROM cpu WHERE {hosts}usage_user > 90.0 AND {within}")
+        })
     }
 
-    fn last_point() -> String {
-        let fields = FIELDS.join(", ");
-        format!(
-            "SELECT DISTINCT ON (hostname) time, hostname, {fields} FROM cpu ORDER BY hostname, time DESC"
-        )
-    }
-
-    fn group_order_limit(&mut self) -> String {
+    fn group_order_limit(&mut self) -> Statement {
         let data = self.workload.seconds();
         let end = self.random.random_range(data / 2..=data);
-        format!(
-            "SELECT date_bin(INTERVAL '60 seconds', time) AS minute, max(usage_user) FROM cpu WHERE time < {} \
-             GROUP BY minute ORDER BY minute DESC LIMIT 5",
-            at(end)
-        )
+        Box::new(move |dialect| {
+            let (minute, end) = (dialect.bucket(60), dialect.at(end));
+            format!(
+                "SELECT {minute} AS minute, max(usage_user) AS most FROM cpu WHERE time < {end} \
+                 GROUP BY minute ORDER BY minute DESC LIMIT 5"
+            )
+        })
+    }
+}
+
+/// The newest row of each host, in the form that is the fastest.
+fn last_point(dialect: Dialect) -> String {
+    match dialect {
+        Dialect::Quorate => format!(
+            "SELECT DISTINCT ON (hostname) time, hostname, {} FROM cpu ORDER BY hostname, time DESC",
+            FIELDS.join(", ")
+        ),
+        Dialect::Duckdb | Dialect::Clickhouse => format!(
+            "SELECT a.time, a.hostname, a.{} FROM (SELECT hostname AS h, max(time) AS t FROM cpu GROUP BY hostname) b \
+             JOIN cpu a ON a.hostname = b.h AND a.time = b.t ORDER BY a.hostname",
+            FIELDS.join(", a.")
+        ),
+    }
+}
+
+impl Dialect {
+    /// The start of the bucket of so many seconds that a row is in.
+    fn bucket(self, seconds: i64) -> String {
+        match self {
+            Self::Quorate => format!("date_bin(INTERVAL '{seconds} seconds', time)"),
+            Self::Duckdb => format!("time_bucket(INTERVAL '{seconds} seconds', time)"),
+            Self::Clickhouse => format!("toStartOfInterval(time, INTERVAL {seconds} SECOND)"),
+        }
+    }
+
+    /// The instant this many seconds into the data.
+    fn at(self, second: i64) -> String {
+        let second = BASE_NS / 1_000_000_000 + second;
+        let micros = second * 1_000_000;
+        match self {
+            Self::Quorate => format!("to_timestamp({second})"),
+            Self::Duckdb => format!("make_timestamp({micros})"),
+            Self::Clickhouse => format!("toDateTime({second}, 'UTC')"),
+        }
+    }
+
+    fn within(self, (start, end): (i64, i64)) -> String {
+        format!("time >= {} AND time < {}", self.at(start), self.at(end))
     }
 }
 
@@ -133,37 +189,99 @@ fn each(function: &str, fields: usize) -> String {
     })
 }
 
-/// The instant this many seconds into the data.
-fn at(second: i64) -> String {
-    format!("to_timestamp({})", BASE_NS / 1_000_000_000 + second)
-}
-
-/// Runs all types `rounds` times in turn, after one round that is not counted, and prints the median of each.
+/// Asks all types `rounds` times in turn, after one round that is not counted, of the server and then of each peer, and
+/// prints the medians. Answers that differ end it.
 pub(crate) async fn run(
     client: &mut Client,
+    peers: &mut [Peer],
     workload: Workload,
     rounds: usize,
 ) -> Result<(), Failed> {
     let mut parameters = Parameters { random: StdRng::seed_from_u64(15), workload };
-    let mut times: Vec<Vec<Duration>> = vec![Vec::with_capacity(rounds); KINDS.len()];
+    let systems = 1 + peers.len();
+    let mut times = vec![vec![Vec::with_capacity(rounds); systems]; KINDS.len()];
     let mut rows = vec![0; KINDS.len()];
     for round in 0..=rounds {
         for place in 0..KINDS.len() {
             let place = (place + round) % KINDS.len();
             let statement = (KINDS[place].make)(&mut parameters);
-            let started = crate::now();
-            let ClientOutcome::Rows { batches, .. } = client.execute(&statement).await? else {
-                return Err(format!("{statement} gave no rows").into());
-            };
-            let batches: Vec<_> = batches.try_collect().await?;
-            if round > 0 {
-                times[place].push(started.elapsed());
+            let ours = ask(client, &statement(Dialect::Quorate)).await?;
+            let mut answers = vec![ours];
+            for peer in peers.iter_mut() {
+                let sql = statement(peer.system.dialect());
+                let answer = peer.ask(&sql)?;
+                if !answer.is_like(&ours) {
+                    let name = peer.system.name();
+                    return Err(
+                        format!("{name} answers {answer:?} to {sql}, Quorate {ours:?}").into()
+                    );
+                }
+                answers.push(answer);
             }
-            rows[place] = batches.iter().map(arrow::array::RecordBatch::num_rows).sum();
+            if round > 0 {
+                for (times, answer) in times[place].iter_mut().zip(&answers) {
+                    times.push(answer.time);
+                }
+            }
+            rows[place] = ours.rows;
         }
     }
-    for ((kind, times), rows) in KINDS.iter().zip(&mut times).zip(rows) {
-        times.sort_unstable();
+    let medians: Vec<Vec<f64>> = times
+        .iter_mut()
+        .map(|systems| systems.iter_mut().map(|times| median_ms(times)).collect())
+        .collect();
+    print_all(&times, &rows);
+    if !peers.is_empty() {
+        crate::say(&table(peers, &medians, &rows));
+    }
+    Ok(())
+}
+
+async fn ask(client: &mut Client, statement: &str) -> Result<Answer, Failed> {
+    let started = crate::now();
+    let ClientOutcome::Rows { batches, .. } = client.execute(statement).await? else {
+        return Err(format!("{statement} gave no rows").into());
+    };
+    let batches: Vec<RecordBatch> = batches.try_collect().await?;
+    let time = started.elapsed();
+    let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+    let mut sum = 0.0;
+    let mut first = 0;
+    for batch in &batches {
+        sum += weighed(batch, if is_ordered(statement) { Some(first) } else { None });
+        first += batch.num_rows();
+    }
+    Ok(Answer { time, rows, sum })
+}
+
+/// Whether the order of the rows is asked for.
+fn is_ordered(statement: &str) -> bool {
+    statement.contains("ORDER BY")
+}
+
+/// The sum of all floats, each times the place of its column among those and, in an order, times something of the place of its
+/// row: as `peers.py` adds them up.
+fn weighed(batch: &RecordBatch, first_row: Option<usize>) -> f64 {
+    let floats =
+        batch.columns().iter().filter_map(|column| column.as_primitive_opt::<Float64Type>());
+    let of_column = |(place, column): (usize, &Float64Array)| {
+        let values = column.iter().enumerate().filter_map(|(row, value)| Some((row, value?)));
+        let weight = |row: usize| first_row.map_or(1, |first| 1 + (first + row) % 97);
+        let sum: f64 = values.map(|(row, value)| value * weight(row) as f64).sum();
+        sum * (place + 1) as f64
+    };
+    floats.enumerate().map(of_column).sum()
+}
+
+fn median_ms(times: &mut [Duration]) -> f64 {
+    times.sort_unstable();
+    times.get(times.len() / 2).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
+}
+
+/// What the server took, a line for each type.
+fn print_all(times: &[Vec<Vec<Duration>>], rows: &[u64]) {
+    for ((kind, times), rows) in KINDS.iter().zip(times).zip(rows) {
+        let times = &times[0];
         let ms = |at: usize| times.get(at).map(|time| time.as_secs_f64() * 1e3);
         crate::print(&json!({
             "query": kind.name,
@@ -173,5 +291,28 @@ pub(crate) async fn run(
             "most_ms": ms(times.len().saturating_sub(1)),
         }));
     }
-    Ok(())
+}
+
+/// The medians side by side, and by how much ours is longer than the shortest of the others.
+fn table(peers: &[Peer], medians: &[Vec<f64>], rows: &[u64]) -> String {
+    let names: Vec<&str> = peers.iter().map(|peer| peer.system.name()).collect();
+    let mut text = format!("| query | rows | quorate | {} | ratio |\n", names.join(" | "));
+    let _ = writeln!(text, "|---|{}", "---:|".repeat(names.len() + 3));
+    let (mut logs, mut lines) = (0.0, 0);
+    for ((kind, medians), rows) in KINDS.iter().zip(medians).zip(rows) {
+        let best = medians[1..].iter().copied().fold(f64::INFINITY, f64::min);
+        let ratio = medians[0] / best;
+        if kind.name != "select-1" {
+            logs += ratio.ln();
+            lines += 1;
+        }
+        let each: Vec<String> = medians.iter().map(|ms| format!("{ms:.2}")).collect();
+        let _ = writeln!(text, "| {} | {rows} | {} | {ratio:.2} |", kind.name, each.join(" | "));
+    }
+    let mean = (logs / f64::from(lines)).exp();
+    let _ = write!(
+        text,
+        "\nGeometric mean of the ratios, without select-1: {mean:.2}. Milliseconds, medians."
+    );
+    text
 }

@@ -20,6 +20,19 @@ pub(crate) const FIELDS: [&str; 10] = [
     "usage_guest",
     "usage_guest_nice",
 ];
+/// Tags of a row.
+const TAGS: [&str; 10] = [
+    "hostname",
+    "region",
+    "datacenter",
+    "rack",
+    "os",
+    "arch",
+    "team",
+    "service",
+    "service_version",
+    "service_environment",
+];
 const REGIONS: [&str; 5] =
     ["us-east-1", "us-west-2", "eu-west-1", "eu-central-1", "ap-northeast-1"];
 const STEP_NS: i64 = 10_000_000_000;
@@ -61,39 +74,76 @@ impl Workload {
 
     /// Writes the rows as line protocol, in the order of time.
     pub(crate) fn write_lines(self, path: &Path) -> std::io::Result<()> {
+        self.write(path, |out, host, values, time| {
+            out.write_all(b"cpu")?;
+            for (name, tag) in TAGS.iter().zip(host) {
+                write!(out, ",{name}={tag}")?;
+            }
+            for (number, (name, value)) in FIELDS.iter().zip(values).enumerate() {
+                let mark = if number == 0 { ' ' } else { ',' };
+                write!(out, "{mark}{name}={value}")?;
+            }
+            writeln!(out, " {time}")
+        })
+    }
+
+    /// Writes the same rows as CSV with a header, times in seconds.
+    pub(crate) fn write_csv(self, path: &Path) -> std::io::Result<()> {
+        let mut has_header = false;
+        self.write(path, |out, host, values, time| {
+            if !std::mem::replace(&mut has_header, true) {
+                writeln!(out, "time,{},{}", TAGS.join(","), FIELDS.join(","))?;
+            }
+            let seconds = time.rem_euclid(86_400_000_000_000) / 1_000_000_000;
+            let day = (time - BASE_NS) / 86_400_000_000_000 + 1;
+            let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+            write!(out, "2016-01-{day:02} {hour:02}:{minute:02}:{second:02}")?;
+            for tag in host {
+                write!(out, ",{tag}")?;
+            }
+            for value in values {
+                write!(out, ",{value}")?;
+            }
+            writeln!(out)
+        })
+    }
+
+    fn write(
+        self,
+        path: &Path,
+        mut row: impl FnMut(&mut dyn Write, &[String; 10], [f64; 10], i64) -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
         let mut rng = StdRng::seed_from_u64(1);
-        let prefixes: Vec<String> = (0..self.hosts).map(|host| prefix(host, &mut rng)).collect();
+        let hosts: Vec<[String; 10]> = (0..self.hosts).map(|host| tags(host, &mut rng)).collect();
         let mut state: Vec<[f64; 10]> = (0..self.hosts)
             .map(|_| std::array::from_fn(|_| rng.random_range(0.0..100.0)))
             .collect();
         let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
         for step in 0..self.steps {
             let time = BASE_NS + i64::try_from(step).map_err(std::io::Error::other)? * STEP_NS;
-            for (prefix, values) in prefixes.iter().zip(&mut state) {
-                out.write_all(prefix.as_bytes())?;
-                for (number, (name, value)) in FIELDS.iter().zip(values.iter_mut()).enumerate() {
+            for (host, values) in hosts.iter().zip(&mut state) {
+                for value in values.iter_mut() {
                     *value = (*value + rng.random_range(-1.7..1.7)).clamp(0.0, 100.0);
-                    let mark = if number == 0 { ' ' } else { ',' };
-                    write!(out, "{mark}{name}={}", value.trunc())?;
                 }
-                writeln!(out, " {time}")?;
+                row(&mut out, host, values.map(f64::trunc), time)?;
             }
         }
         out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
     }
 }
 
-fn prefix(host: u32, rng: &mut StdRng) -> String {
+fn tags(host: u32, rng: &mut StdRng) -> [String; 10] {
     let region = REGIONS[rng.random_range(0..REGIONS.len())];
-    format!(
-        "cpu,hostname=host_{host},region={region},datacenter={region}{},rack={},os={},arch={},team={},service={},service_version={},service_environment={}",
-        ['a', 'b', 'c'][rng.random_range(0..3)],
-        rng.random_range(0..100),
-        ["Ubuntu16.10", "Ubuntu16.04LTS", "Ubuntu15.10"][rng.random_range(0..3)],
-        ["x64", "x86"][rng.random_range(0..2)],
-        ["SF", "NYC", "LON", "CHI"][rng.random_range(0..4)],
-        rng.random_range(0..20),
-        rng.random_range(0..2),
-        ["production", "staging", "test"][rng.random_range(0..3)],
-    )
+    [
+        format!("host_{host}"),
+        region.to_owned(),
+        format!("{region}{}", ['a', 'b', 'c'][rng.random_range(0..3)]),
+        rng.random_range(0..100).to_string(),
+        ["Ubuntu16.10", "Ubuntu16.04LTS", "Ubuntu15.10"][rng.random_range(0..3)].to_owned(),
+        ["x64", "x86"][rng.random_range(0..2)].to_owned(),
+        ["SF", "NYC", "LON", "CHI"][rng.random_range(0..4)].to_owned(),
+        rng.random_range(0..20).to_string(),
+        rng.random_range(0..2).to_string(),
+        ["production", "staging", "test"][rng.random_range(0..3)].to_owned(),
+    ]
 }

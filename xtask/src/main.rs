@@ -4,11 +4,13 @@
 //! - `cargo xtask test`: the above, then every test, real clients included.
 //! - `cargo xtask conformance`: the sqllogictest files that DataFusion ships, over Flight SQL; a part of `test`.
 //! - `cargo xtask bench`: the workload benches; prints ratios from one run.
+//! - `cargo xtask count`: instructions of hot kernels, against those written down.
 //! - `cargo xtask soak`: many cases of the property tests, many seeds of the simulation, long runs of the crash tests, of
 //!   one node and of clusters, and all faults, with a report.
 
 mod clients;
 mod conformance;
+mod count;
 mod faults;
 mod run;
 mod tidy;
@@ -53,6 +55,12 @@ enum Command {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Instructions of hot kernels, against those written down; needs valgrind.
+    Count {
+        /// Writes them down.
+        #[arg(long)]
+        update: bool,
+    },
     /// Many cases of the property tests, many seeds of the simulation, crashes of one node and of clusters, and every fault;
     /// writes docs/benchmarks/faults.md.
     Soak {
@@ -75,6 +83,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::check(&run::root()),
         Command::Conformance { filter, update } => conformance(filter.as_deref(), update),
         Command::Bench { arguments } => bench(&arguments),
+        Command::Count { update } => count::count(update),
         Command::Soak { fault_rounds, only_report: true, .. } => report(fault_rounds),
         Command::Soak { rounds, fault_rounds, only_report: false } => soak(rounds, fault_rounds),
     };
