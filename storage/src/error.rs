@@ -150,6 +150,15 @@ impl Error {
             Self::Io { .. } | Self::Arrow(_) | Self::Internal(_) => ErrorKind::Internal,
         }
     }
+
+    /// Whether a disk failed, and not for want of space: nobody knows what it holds until it is read anew.
+    pub(crate) fn is_io(&self) -> bool {
+        match self {
+            Self::Io { .. } => self.kind() != ErrorKind::Exhausted,
+            Self::Segment(e) => e.kind() == quorate_segment::ErrorKind::Io,
+            _ => false,
+        }
+    }
 }
 
 /// The message of an error and those of its causes that it does not repeat, on one line.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use quorate_consensus::{Applied, Fatal, Snapshot, StateMachine};
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use super::meta_versions::{STATE_VERSION, decode_state};
 use super::routing::PendingRouting;
@@ -18,7 +19,7 @@ use crate::catalog::{Catalog, CatalogCommand, CatalogReply, OptionsChange, Table
 use crate::manifest::{Manifest, ManifestStore};
 use crate::shard::Remedy;
 use crate::store::ShardId;
-use crate::{ColumnId, Error, LogPosition, TableId};
+use crate::{ColumnId, Error, LogPosition, TableId, with_causes};
 
 /// Version of the encoding of commands; the first byte.
 const META_VERSION: u8 = 1;
@@ -354,6 +355,8 @@ pub(crate) struct MetaMachine {
     published: RwLock<MetaState>,
     /// Serialises the writing of manifests.
     writing: Mutex<()>,
+    /// Why the process must end, once it must.
+    failure: watch::Sender<Option<String>>,
 }
 
 impl MetaMachine {
@@ -362,6 +365,7 @@ impl MetaMachine {
         manifests: ManifestStore,
         purged: Option<LogPosition>,
         remedy: &Remedy,
+        failure: watch::Sender<Option<String>>,
     ) -> Result<Self, Error> {
         let loaded = manifests.load()?;
         for (path, what) in &loaded.damaged {
@@ -389,7 +393,8 @@ impl MetaMachine {
             progress.durable = Some((manifest, hash));
         }
         let published = RwLock::new(progress.state.clone());
-        Ok(Self { manifests, progress: Mutex::new(progress), published, writing: Mutex::new(()) })
+        let (progress, writing) = (Mutex::new(progress), Mutex::new(()));
+        Ok(Self { manifests, progress, published, writing, failure })
     }
 
     /// The metadata as applied here.
@@ -489,10 +494,14 @@ impl StateMachine for MetaMachine {
             body: snapshot.manifest,
         };
         let _writing = self.writing.lock();
-        let hash = self
-            .manifests
-            .write(&manifest)
-            .map_err(|e| Fatal { what: e.to_string(), source: Some(Box::new(e)) })?;
+        let hash = self.manifests.write(&manifest).map_err(|e| {
+            // Nothing would start this replica again in a process that goes on.
+            if e.is_io() {
+                let what = format!("a leader's metadata: {}", with_causes(&e));
+                self.failure.send_replace(Some(what));
+            }
+            Fatal { what: e.to_string(), source: Some(Box::new(e)) }
+        })?;
         let mut progress = self.progress.lock();
         progress.state = state;
         progress.applied = Some(position);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use quorate_segment::ColumnKind;
-use quorate_wal::{Disk, SimDisk};
+use quorate_wal::{Disk, DiskFault, SimDisk};
 
 use super::super::meta_versions::{
     STATE_WITHOUT_CHANGES, STATE_WITHOUT_NOTES, STATE_WITHOUT_VIEWS,
@@ -41,7 +41,25 @@ fn entry(index: u64, command: &MetaCommand) -> Applied {
 
 fn machine(disk: &Arc<dyn Disk>, purged: Option<LogPosition>) -> Result<MetaMachine, Error> {
     let manifests = ManifestStore::open(Arc::clone(disk), Path::new(DIR))?;
-    MetaMachine::open(manifests, purged, &Remedy::Replace)
+    MetaMachine::open(manifests, purged, &Remedy::Replace, watch::channel(None).0)
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_while_a_snapshot_comes_ends_the_process() {
+    let disk = SimDisk::new(3);
+    let process: Arc<dyn Disk> = disk.process();
+    let machine = machine(&process, None).unwrap();
+    let body = postcard::to_extend(&MetaState::default(), vec![STATE_VERSION]).unwrap();
+    let snapshot = Snapshot {
+        position: Some(LogPosition { term: 1, leader: 1, index: 9 }),
+        membership: Bytes::new(),
+        manifest: body.into(),
+    };
+    disk.inject(DiskFault::Sync, DIR, 0);
+    assert!(machine.install(snapshot.clone()).await.is_err());
+    let what = machine.failure.subscribe().borrow().clone().unwrap();
+    assert!(what.contains(DIR), "{what}");
+    machine.install(snapshot).await.unwrap();
 }
 
 #[test]

@@ -298,7 +298,7 @@ fn failed(machine: &ShardMachine, slots: &JobSlots, what: &str, error: &Error) -
         tracing::warn!("{what} of shard {shard} waits for space: {cause}");
         machine.failing.store(true, Ordering::SeqCst);
         false
-    } else if is_io(error) {
+    } else if error.is_io() {
         tracing::error!("{what} of shard {shard} failed: {cause}");
         slots.failure.send_replace(Some(format!("{what} of shard {shard}: {cause}")));
         true
@@ -312,14 +312,6 @@ fn failed(machine: &ShardMachine, slots: &JobSlots, what: &str, error: &Error) -
 
 fn is_damage(error: &Error) -> bool {
     matches!(error, Error::Segment(e) if e.kind() == quorate_segment::ErrorKind::Corrupt)
-}
-
-fn is_io(error: &Error) -> bool {
-    match error {
-        Error::Io { .. } => true,
-        Error::Segment(e) => e.kind() == quorate_segment::ErrorKind::Io,
-        _ => false,
-    }
 }
 
 /// An error with its sources, for the log.

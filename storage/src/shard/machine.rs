@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use quorate_consensus::{Applied, Fatal, Snapshot, StateMachine};
 use quorate_segment::{SegmentCaches, SegmentReader};
 use quorate_wal::{Disk, Faults, OpenMode, PlantedBug};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::budget::Budget;
 use super::command::{Command, Reply, decode};
@@ -101,6 +101,8 @@ pub(crate) struct ShardFiles {
     pub(crate) faults: Faults,
     /// Gets files from other replicas; none on a node of its own.
     pub(crate) fetcher: Option<Fetcher>,
+    /// Why the process must end, once it must.
+    pub(crate) failure: watch::Sender<Option<String>>,
 }
 
 /// How large memtables may become, and who is told.
@@ -695,6 +697,14 @@ impl StateMachine for ShardMachine {
     async fn install(&self, snapshot: Snapshot) -> Result<(), Fatal> {
         // The disk is waited for here, as in apply: nothing else of this group can go on meanwhile.
         let installed = blocking::in_place(|| self.install_snapshot(snapshot));
-        installed.map_err(|e| self.fatal(with_causes(&e), Some(Box::new(e))))
+        installed.map_err(|e| {
+            let cause = with_causes(&e);
+            // Nothing would start this replica again in a process that goes on.
+            if e.is_io() {
+                let what = format!("a leader's manifest for shard {}: {cause}", self.shard.0);
+                self.files.failure.send_replace(Some(what));
+            }
+            self.fatal(cause, Some(Box::new(e)))
+        })
     }
 }

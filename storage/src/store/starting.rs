@@ -282,7 +282,8 @@ impl Starting {
         blocking(move || {
             let disk = Arc::clone(starting.dir.disk());
             let manifests = ManifestStore::open(disk, &starting.dir.meta())?;
-            MetaMachine::open(manifests, starting.purged(GroupId(0)), &starting.remedy())
+            let purged = starting.purged(GroupId(0));
+            MetaMachine::open(manifests, purged, &starting.remedy(), starting.failure.clone())
         })
         .await
     }
@@ -535,6 +536,7 @@ impl Starting {
             pins: SegmentPins::new(),
             disk,
             segments,
+            failure: self.failure.clone(),
             fetcher: self.options.cluster.as_ref().map(|cluster| {
                 let peers = Peers::new(Arc::clone(&cluster.transport));
                 Fetcher::new(peers, Arc::clone(&cluster.service))

@@ -8,7 +8,7 @@ use quorate_storage::catalog::TableOptions;
 use quorate_storage::cluster::{ClusterOptions, NodeService};
 use quorate_storage::scan::TimeRange;
 use quorate_storage::{Error, ErrorKind, ReadLevel, Store, StoreOptions, WriteLevel, WriteOptions};
-use quorate_wal::{Clock, ManualClock, RealDisk, SystemClock};
+use quorate_wal::{Clock, DiskFault, ManualClock, RealDisk, SimDisk, SystemClock};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
@@ -27,6 +27,8 @@ pub(crate) struct Node {
     pub(crate) dir: TempDir,
     service: Arc<NodeService>,
     clock: Arc<dyn Clock>,
+    /// Instead of the machine's.
+    disk: Option<SimDisk>,
     store: Option<Store>,
 }
 
@@ -65,6 +67,7 @@ impl Cluster {
             dir: tempfile::tempdir().unwrap(),
             service: Arc::default(),
             clock: Arc::new(SystemClock::new()),
+            disk: None,
             store: None,
         });
     }
@@ -97,8 +100,9 @@ impl Cluster {
             }),
             ..StoreOptions::new(node.dir.path())
         };
+        let disk = node.disk.as_ref().map_or_else(RealDisk::shared, SimDisk::process);
         async move {
-            tokio::time::timeout(PATIENCE, Store::open(RealDisk::shared(), options))
+            tokio::time::timeout(PATIENCE, Store::open(disk, options))
                 .await
                 .expect("the node starts")
         }
@@ -214,9 +218,14 @@ async fn a_minority_that_is_cut_off_neither_stops_writes_nor_answers_wrongly() {
     cluster.close().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_was_away_for_long_takes_the_leaders_manifest() {
-    let mut cluster = Cluster::start(3).await;
+/// Three nodes with rows, the third of which is down and has missed more than the logs of the others still hold.
+async fn one_far_behind(disk: Option<SimDisk>) -> (Cluster, Vec<(&'static str, i64, f64)>) {
+    let mut cluster = Cluster::empty();
+    for name in ["n1", "n2", "n3"] {
+        cluster.add(name);
+    }
+    cluster.nodes[2].disk = disk;
+    cluster.form().await;
     create_cpu(cluster.store(0), TableOptions::default()).await;
     let mut all = vec![("a", 0, 1.0)];
     write(cluster.store(0), &all).await.unwrap();
@@ -240,6 +249,12 @@ async fn a_node_that_was_away_for_long_takes_the_leaders_manifest() {
         assert!(Instant::now() < deadline, "the log is not purged");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+    (cluster, all)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_was_away_for_long_takes_the_leaders_manifest() {
+    let (mut cluster, mut all) = one_far_behind(None).await;
     cluster.restart(2).await;
     cluster.converge(&expect(&all)).await;
     assert_eq!(read(cluster.store(2)).await, expect(&all));
@@ -248,6 +263,22 @@ async fn a_node_that_was_away_for_long_takes_the_leaders_manifest() {
     cluster.restart(2).await;
     write(cluster.store(2), &[("d", 1, 1.0)]).await.unwrap();
     all.push(("d", 1, 1.0));
+    cluster.converge(&expect(&all)).await;
+    cluster.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_disk_fails_while_it_takes_a_manifest_ends_and_goes_on_after_a_restart() {
+    let disk = SimDisk::new(1);
+    let (mut cluster, all) = one_far_behind(Some(disk.clone())).await;
+    disk.inject(DiskFault::Sync, "/shards/0/manifest", 0);
+    cluster.restart(2).await;
+    // Without it the shard would refuse for ever in a process that looks well.
+    let what = tokio::time::timeout(PATIENCE, cluster.store(2).failed()).await.unwrap();
+    assert!(what.contains("manifest for shard 0"), "{what}");
+    disk.kill();
+    drop(cluster.nodes[2].store.take());
+    cluster.restart(2).await;
     cluster.converge(&expect(&all)).await;
     cluster.close().await;
 }
