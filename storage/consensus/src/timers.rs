@@ -12,6 +12,10 @@ use quorate_wal::{Faults, PlantedBug};
 /// Entries in one append message at most; bytes are capped by the log reader.
 const ENTRIES_PER_MESSAGE_MAX: u64 = 256;
 
+/// How long a follower may take to answer the offer of a snapshot, in milliseconds. Who takes longer, since he fetches
+/// files, goes on where he was with the next offer; who died without a word is asked again soon.
+const SNAPSHOT_OFFER_MS: u64 = 10_000;
+
 /// Raft's timers. Replicas of a group may differ in them: that costs elections, not safety, since no read relies on a
 /// lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +83,7 @@ impl Timers {
             // Only `Group::snapshot_moved` purges.
             max_in_snapshot_log_to_keep: u64::MAX,
             replication_lag_threshold: 50_000,
-            install_snapshot_timeout: 600_000,
+            install_snapshot_timeout: SNAPSHOT_OFFER_MS,
             removed_leader_step_down: StepDownPolicy::After(150),
             backoff: "50ms 100ms 200ms ..1s".to_owned(),
             ..Config::default()

@@ -22,8 +22,9 @@ use crate::store::ShardId;
 use crate::version::FileHash;
 use crate::{Error, blocking};
 
-/// Bytes asked for at once.
-const PIECE_BYTES: u64 = 4 << 20;
+/// Bytes asked for at once. What of a piece has come is lost with a leader's offer that ends meanwhile, so that they are few
+/// enough for slow links.
+const PIECE_BYTES: u64 = 1 << 20;
 const PIECE_DEADLINE: Duration = Duration::from_secs(20);
 /// Bytes per second of one shard: what a node serves beside must not starve.
 const BYTES_PER_SECOND: f64 = (256 << 20) as f64;

@@ -24,7 +24,7 @@ use quorate_segment::TableId;
 
 use super::command::{
     Command, CompactCommand, DeleteCommand, FlushCommand, RejectReason, Reply, StoredResult,
-    TableRecord, VerifyCommand, WriteCommand, WriteItem, WriteKey, WriteOutcome,
+    TableRecord, VerifyCommand, WriteCommand, WriteItem, WriteKey, WriteOutcome, WritePart,
 };
 use super::dedup::{DedupWindow, Known};
 use super::jobs::content_of;
@@ -241,16 +241,16 @@ impl ShardState {
         item: WriteItem,
         batches: Vec<RowBatch>,
     ) -> Result<WriteOutcome, Diverged> {
+        // Before the key is looked up: the owner of a key may know it without rows, which is no answer to rows that only an
+        // older routing brings here.
+        let stale = |part: &WritePart| {
+            self.fences.get(&part.table).is_some_and(|fence| part.routing_epoch < *fence)
+        };
+        if item.parts.iter().any(stale) {
+            return Ok(WriteOutcome::StaleRouting);
+        }
         if let Some(known) = self.known(item.key.as_ref()) {
             return Ok(known);
-        }
-        let stale = |fences: &BTreeMap<TableId, u64>| {
-            item.parts
-                .iter()
-                .any(|p| fences.get(&p.table).is_some_and(|fence| p.routing_epoch < *fence))
-        };
-        if stale(&self.fences) {
-            return Ok(WriteOutcome::StaleRouting);
         }
         let mut result = StoredResult {
             position,

@@ -323,6 +323,32 @@ async fn a_row_that_came_before_the_fence_pushes_the_new_routing_behind_it() {
     fixture.store.close().await.unwrap();
 }
 
+/// The owner of a key knows it by the new routing, be it only by name: that is no answer to rows that the old one brings.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_by_the_old_routing_is_not_taken_for_what_the_owner_of_its_key_was_told() {
+    let fixture = Fixture::open().await;
+    fixture.write(&rows(2, 0, 1.0), None).await.unwrap();
+    let old = fixture.store.meta_state();
+    fixture.set(None, Some(8)).await.unwrap();
+    // As many keys as it takes for one to be owned by the shard that the old routing has in mind.
+    let mut all = rows(2, 0, 1.0);
+    for n in 0..64 {
+        let (key, new) = (format!("k{n}"), rows(2, 3 * DAY + n, 2.0));
+        let written = fixture.write(&new, Some(&key)).await.unwrap();
+        let stale = fixture.attempt(&old, &new, Some(&key)).await;
+        assert_eq!(stale, 1, "key {key} was answered by what its owner was told");
+        let again = fixture.write(&new, Some(&key)).await.unwrap();
+        let places = |receipt: &WriteReceipt| -> Vec<_> {
+            receipt.shards.iter().map(|part| (part.shard, part.index, part.accepted)).collect()
+        };
+        assert_eq!(places(&again), places(&written));
+        assert!(again.shards.iter().all(|part| part.duplicate));
+        all.extend(new);
+    }
+    assert_eq!(fixture.read().await, all);
+    fixture.store.close().await.unwrap();
+}
+
 /// A shard that holds a part of the write by the old routing must not take it for the part that the new one brings.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repeat_that_is_routed_anew_loses_nothing_and_doubles_nothing() {
