@@ -7,8 +7,8 @@ use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
 use crate::scan::SeriesScanExec;
 
-/// Functions of the time that never go back as it goes on.
-const BUCKETS: [&str; 3] = ["date_bin", "date_trunc", "time_bucket"];
+/// Functions of the time that never go back as it goes on; `gap_bucket` is that of gap filling.
+const BUCKETS: [&str; 4] = ["date_bin", "date_trunc", "gap_bucket", "time_bucket"];
 
 /// Whether an expression over a scan is a bucket of its time, with constants for all else.
 pub(crate) fn is_bucket(expr: &Arc<dyn PhysicalExpr>, scan: &SeriesScanExec) -> bool {

@@ -3,7 +3,7 @@
 use crate::fixture::Fixture;
 
 /// Columns, and the rest of the statement. Sums are exact: `usage` is a multiple of a quarter.
-const QUERIES: [(&str, &str); 14] = [
+const QUERIES: [(&str, &str); 16] = [
     (
         "host, first(usage, time), last(n, time), min(time), max(time), first(n, time) IGNORE NULLS",
         "FROM t GROUP BY host ORDER BY host",
@@ -40,6 +40,15 @@ const QUERIES: [(&str, &str); 14] = [
         "FROM t GROUP BY b ORDER BY b",
     ),
     ("date_bin(INTERVAL '45 minutes', time) AS b, sum(n)", "FROM t GROUP BY b ORDER BY b"),
+    (
+        "host, date_bin_gapfill(INTERVAL '1 hour', time) AS b, locf(avg(usage)) AS u, sum(n), count(*)",
+        "FROM t WHERE time >= '2023-12-31T21:00:00Z' AND time < '2024-01-02T08:00:00Z'
+         GROUP BY host, b ORDER BY host, b",
+    ),
+    (
+        "time_bucket_gapfill(INTERVAL '6 hours', time) AS b, interpolate(avg(n)) AS n, max(usage)",
+        "FROM t WHERE time >= '2023-12-31' AND time < '2024-01-03' AND host = 'h3' GROUP BY b ORDER BY b",
+    ),
     (
         "date_bin(INTERVAL '1 hour', time, TIMESTAMP '2024-01-01T00:20:00Z') AS b, sum(n)",
         "FROM t GROUP BY b ORDER BY b",

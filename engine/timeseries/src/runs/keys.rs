@@ -32,7 +32,7 @@ const STRIDE: usize = 64;
 
 /// Functions that give times never going back while their argument goes on. Only these are probed: a wrong claim of
 /// another function would put rows into wrong groups.
-const BUCKETS: [&str; 3] = ["date_bin", "time_bucket", "date_trunc"];
+const BUCKETS: [&str; 4] = ["date_bin", "time_bucket", "date_trunc", "gap_bucket"];
 
 /// A column of times, and what buckets are made of it.
 #[derive(Clone, Debug)]

@@ -20,7 +20,7 @@ const RULE: &str = "group_by_runs";
 /// Two tags, a time, a value.
 pub(crate) type Row = (Option<&'static str>, Option<&'static str>, i64, Option<i64>);
 
-const QUERIES: [&str; 13] = [
+const QUERIES: [&str; 14] = [
     "SELECT a, count(*), sum(v), avg(v), min(v), max(v) FROM t GROUP BY a",
     "SELECT a, b, count(v) FILTER (WHERE v > 0), sum(v) FILTER (WHERE v < 0) FROM t GROUP BY a, b",
     "SELECT a, date_bin('20 seconds', time), sum(v), count(*) FROM t GROUP BY 1, 2",
@@ -33,6 +33,8 @@ const QUERIES: [&str; 13] = [
     "SELECT a, b, date_bin('1 minute', time), increase(v, time), rate(v, time) FILTER (WHERE v > 0) FROM t GROUP BY 1, 2, 3",
     "SELECT a, b, first_value(v ORDER BY time, v), last(v, time) FROM t GROUP BY a, b",
     "SELECT a, date_bin('10 seconds', time), sum(v) FROM t WHERE v IS DISTINCT FROM 1 GROUP BY 1, 2",
+    "SELECT a, date_bin_gapfill('7 seconds', time) AS s, count(*), locf(sum(v)) FROM t \
+     WHERE time >= '1970-01-01' AND time < '1970-01-01T00:05:00Z' GROUP BY 1, 2",
     "SELECT DISTINCT a, date_bin('30 seconds', time) FROM t",
 ];
 
