@@ -29,6 +29,7 @@ mod keyed;
 mod memory;
 mod names;
 mod notes;
+mod optimize;
 mod parameters;
 mod parse;
 mod plans;

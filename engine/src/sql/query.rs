@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::StatementContext;
 use super::names::{case_hint, no_database, no_table, quote};
+use super::optimize::optimize;
 use super::parameters::{ParameterRow, Parameters, bind};
 use super::plans::KnownPlan;
 use super::table_functions::{has_open_columns, with_any_lengths, with_values};
@@ -139,7 +140,7 @@ async fn optimized(
     state: &SessionState,
     plan: LogicalPlan,
 ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
-    let plan = state.optimizer().optimize(plan, state, |_, _| {})?;
+    let plan = optimize(state, plan)?;
     state.query_planner().create_physical_plan(&plan, state).await
 }
 
@@ -188,11 +189,14 @@ async fn physical(
     }
     let analyze = match &plan {
         LogicalPlan::Analyze(analyze) if is_profile(statement) => analyze,
-        _ => return Ok((state.create_physical_plan(&plan).await?, task)),
+        LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => {
+            return Ok((state.create_physical_plan(&plan).await?, task));
+        }
+        _ => return Ok((optimized(state, analyzed(state, plan)?).await?, task)),
     };
     phases.logical = begun.elapsed();
     let begun = Instant::now();
-    let input = state.optimize(&analyze.input)?;
+    let input = optimize(state, analyzed(state, analyze.input.as_ref().clone())?)?;
     phases.rules = begun.elapsed();
     let begun = Instant::now();
     let input = state.query_planner().create_physical_plan(&input, state).await?;
@@ -219,7 +223,10 @@ pub(super) async fn schema(
 }
 
 /// A plan whose types are settled, and whose views are put in.
-fn analyzed(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+pub(super) fn analyzed(
+    state: &SessionState,
+    plan: LogicalPlan,
+) -> Result<LogicalPlan, DataFusionError> {
     state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})
 }
 
