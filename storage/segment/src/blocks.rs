@@ -209,23 +209,31 @@ impl VerifiedFile {
         if let [Some(block)] = cached.as_slice() {
             return Ok(block.clone());
         }
-        let mut bytes = Vec::new();
+        if cached.iter().all(Option::is_none) {
+            return Ok(self.read_and_keep(&run, reads)?.into());
+        }
+        let mut bytes = Vec::with_capacity(cached.len() * BLOCK_BYTES);
         let mut block = run.start;
         for same in cached.chunk_by(|a, b| a.is_some() == b.is_some()) {
             let end = block + same.len() as u64;
             if same[0].is_some() {
                 same.iter().flatten().for_each(|cached| bytes.extend_from_slice(cached));
             } else {
-                let read = self.read_from_disk(&(block..end))?;
-                count(&reads.bytes_read, read.len() as u64);
-                for (number, read) in (block..end).zip(read.chunks(BLOCK_BYTES)) {
-                    self.caches.put((self.id, number), read);
-                }
-                bytes.extend_from_slice(&read);
+                bytes.extend_from_slice(&self.read_and_keep(&(block..end), reads)?);
             }
             block = end;
         }
         Ok(bytes.into())
+    }
+
+    /// Reads blocks that the cache does not have, and gives them to it.
+    fn read_and_keep(&self, run: &Range<u64>, reads: &ScanReads) -> Result<Vec<u8>, Error> {
+        let bytes = self.read_from_disk(run)?;
+        count(&reads.bytes_read, bytes.len() as u64);
+        for (number, block) in run.clone().zip(bytes.chunks(BLOCK_BYTES)) {
+            self.caches.put((self.id, number), block);
+        }
+        Ok(bytes)
     }
 
     fn read_from_disk(&self, run: &Range<u64>) -> Result<Vec<u8>, Error> {
