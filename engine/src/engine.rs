@@ -260,8 +260,6 @@ fn template(
     options.sql_parser.collect_spans = true;
     // Streams that come sorted by series and time are worth more than a shuffle.
     options.optimizer.prefer_existing_sort = true;
-    // Few rows are not dealt out to several threads: scans know how many to reckon with.
-    options.execution.use_row_number_estimates_to_optimize_partitioning = true;
     options.execution.sort_pushdown_buffer_capacity = SORT_BUFFER_BYTES;
     // DataFusion 55 plans `b IS NOT TRUE` as a column that may be null, and refuses to group by it otherwise.
     options.execution.skip_physical_aggregate_schema_check = true;

@@ -76,6 +76,36 @@ async fn filters_of_time_and_tags_are_gone_above_the_scan() {
 }
 
 #[tokio::test]
+async fn plain_plans_of_few_rows_have_no_exchanges() {
+    let db = Fixture::new().await;
+    db.run(
+        "CREATE TABLE m (time TIMESTAMP NOT NULL, host STRING, v DOUBLE, PRIMARY KEY (host, time))",
+    )
+    .await;
+    db.run(
+        "INSERT INTO m SELECT to_timestamp(1704067200 + value / 10), 'h' || value % 10, value
+         FROM generate_series(0, 199999)",
+    )
+    .await;
+    let of_one_host = |time: &str| {
+        format!(
+            "SELECT date_bin('1 minute', time) AS t, max(v) FROM m WHERE host = 'h1' AND {time} GROUP BY t"
+        )
+    };
+    let hour = of_one_host("time >= '2024-01-01T01:00:00Z' AND time < '2024-01-01T02:00:00Z'");
+    for stored in [false, true] {
+        if stored {
+            db.run("CHECKPOINT").await;
+        }
+        check(&db, &of_one_host("time >= '2024-01-01'"), &["RepartitionExec"], &[]).await;
+        check(&db, &hour, &["SeriesScanExec"], &["RepartitionExec"]).await;
+        let again = format!("SELECT t, count(*) FROM ({hour}) GROUP BY t");
+        assert_eq!(db.rows(&again).await.len(), 60);
+        check(&db, &again, &["RepartitionExec"], &[]).await;
+    }
+}
+
+#[tokio::test]
 async fn limits_reach_the_scan_where_no_filter_is_above() {
     let db = Fixture::new().await.cpu().await;
     check(&db, "SELECT usage FROM cpu WHERE host = 'a' LIMIT 1", &["limit=1"], &[]).await;
