@@ -3,6 +3,7 @@
 use std::fmt;
 
 use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNanoType, TimeUnit};
+use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::common::{ScalarValue, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::Expr;
@@ -22,7 +23,7 @@ pub(crate) struct Tolerance {
 
 impl fmt::Display for Tolerance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.value)
+        f.write_str(&shown(&self.value))
     }
 }
 
@@ -30,11 +31,12 @@ impl Tolerance {
     /// The tolerance that an expression says for times of a type.
     pub(super) fn of(expr: &Expr, times: &DataType, place: Place) -> Result<Self> {
         let value = literal(expr, place)?;
+        let shown = shown(&value);
         let (kind, distance) = match length(&value) {
             Some(Length { months, ns }) => {
                 let Some(unit) = unit_ns(times) else {
                     return plan_err!(
-                        "{place}: TOLERANCE {value} is an interval, but numbers are compared: give a number"
+                        "{place}: TOLERANCE {shown} is an interval, but numbers are compared: give a number"
                     );
                 };
                 ("interval", (months == 0).then(|| ns.div_euclid(unit)))
@@ -42,21 +44,28 @@ impl Tolerance {
             None => match whole(&value) {
                 Some(n) if times.is_integer() => ("number", Some(n)),
                 _ if times.is_integer() => {
-                    return plan_err!("{place}: TOLERANCE takes a whole number here, not {value}");
+                    return plan_err!("{place}: TOLERANCE takes a whole number here, not {shown}");
                 }
-                _ => return plan_err!("{place}: TOLERANCE takes an INTERVAL '…', not {value}"),
+                _ => return plan_err!("{place}: TOLERANCE takes an INTERVAL '…', not {shown}"),
             },
         };
         match distance {
             None => plan_err!(
-                "{place}: TOLERANCE {value} has months, which have no fixed length: give days or less"
+                "{place}: TOLERANCE {shown} has months, which have no fixed length: give days or less"
             ),
             Some(n) if n < 0 => {
-                plan_err!("{place}: TOLERANCE {value} is a negative {kind}: give 0 or more")
+                plan_err!("{place}: TOLERANCE {shown} is a negative {kind}: give 0 or more")
             }
             Some(n) => Ok(Self { distance: u64::try_from(n).unwrap_or(u64::MAX), value }),
         }
     }
+}
+
+/// A value as results show it: an interval is `1 mins`.
+fn shown(value: &ScalarValue) -> String {
+    let known = (!value.is_null()).then(|| value.to_array().ok()).flatten();
+    let text = known.and_then(|one| array_value_to_string(&one, 0).ok());
+    text.unwrap_or_else(|| value.to_string())
 }
 
 fn literal(expr: &Expr, place: Place) -> Result<ScalarValue> {

@@ -227,6 +227,9 @@ async fn tolerances_that_are_no_lengths_are_refused() {
     check_error(&format!("{on} INTERVAL '1 month'"), &["no fixed length"]).await;
     check_error(&format!("{on} INTERVAL '-1 second'"), &["negative interval"]).await;
     check_error(&format!("{on} 5"), &["TOLERANCE takes an INTERVAL"]).await;
+    let negative = "TOLERANCE -1 mins is a negative interval";
+    check_error(&format!("{on} INTERVAL '-1 minute'"), &[negative]).await;
+    check_error(&format!("{on} INTERVAL '1 month'"), &["TOLERANCE 1 mons has months"]).await;
     check_error(
         &format!("{on} WHERE true"),
         &["TOLERANCE is followed by how far", "Line: 8, Column: "],
