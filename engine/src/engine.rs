@@ -24,7 +24,7 @@ use crate::one_zero::OneZeroRule;
 use crate::patterns::PatternRewrite;
 use crate::physical;
 use crate::prune::LastRowsRule;
-use crate::scan::tags_of;
+use crate::scan::{cut_alike, tags_of};
 use crate::sql::KnownPlans;
 use crate::{Error, ErrorKind, QueryId, Session, SessionOptions};
 
@@ -278,6 +278,7 @@ fn template(
     let state = quorate_timeseries::install(state)?;
     let mut state = SessionStateBuilder::new_from_existing(state)
         .with_physical_optimizer_rule(quorate_timeseries::sort_within())
+        .with_physical_optimizer_rule(quorate_timeseries::part_as_of_joins(cut_alike))
         .with_physical_optimizer_rule(quorate_timeseries::group_by_runs(tags_of))
         .with_physical_optimizer_rule(Arc::new(YieldRule))
         .build();

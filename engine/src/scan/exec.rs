@@ -41,6 +41,8 @@ pub(crate) struct SeriesScanExec {
     schema: SchemaRef,
     /// What the columns are.
     columns: Vec<(ColumnId, ColumnKind)>,
+    /// Place of the first tag, by which partitions are cut first, among the columns.
+    first_tag: Option<usize>,
     /// Times that its rows may have.
     time: Option<TimeRange>,
     /// Where cells of summaries stand for some of the rows.
@@ -85,10 +87,13 @@ impl SeriesScanExec {
             })?;
             Ok((column.id, column.kind))
         });
-        let columns = columns.collect::<Result<_>>()?;
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let first_tag = table.tags().next().map(|tag| tag.id);
+        let first_tag = columns.iter().position(|(id, _)| Some(*id) == first_tag);
         Ok(Self {
             schema,
             columns,
+            first_tag,
             time,
             split: None,
             label,
@@ -100,36 +105,46 @@ impl SeriesScanExec {
         })
     }
 
-    /// The same without the rows that cells stand for.
-    pub(crate) fn without_cells(&self, split: Arc<SplitScan>) -> Self {
+    /// The same, with metrics of its own.
+    fn copy(&self) -> Self {
         Self {
             schema: Arc::clone(&self.schema),
             columns: self.columns.clone(),
+            first_tag: self.first_tag,
             time: self.time,
-            split: Some(split),
+            split: self.split.clone(),
             label: self.label.clone(),
             partitions: self.partitions.clone(),
-            statistics: Arc::new(Statistics::clone(&self.statistics).to_inexact()),
+            statistics: Arc::clone(&self.statistics),
             counters: Arc::clone(&self.counters),
             properties: Arc::clone(&self.properties),
             metrics: ExecutionPlanMetricsSet::new(),
         }
     }
 
+    /// The same without the rows that cells stand for.
+    pub(crate) fn without_cells(&self, split: Arc<SplitScan>) -> Self {
+        let statistics = Arc::new(Statistics::clone(&self.statistics).to_inexact());
+        Self { split: Some(split), statistics, ..self.copy() }
+    }
+
     /// The same, of the rows in this range of time alone.
     pub(crate) fn within(&self, time: TimeRange) -> Self {
         Self {
-            schema: Arc::clone(&self.schema),
-            columns: self.columns.clone(),
             time: Some(time),
             split: None,
             label: self.label.within(time),
             partitions: self.partitions.iter().map(|one| one.within(time)).collect(),
             statistics: Arc::new(Statistics::clone(&self.statistics).to_inexact()),
-            counters: Arc::clone(&self.counters),
-            properties: Arc::clone(&self.properties),
-            metrics: ExecutionPlanMetricsSet::new(),
+            ..self.copy()
         }
+    }
+
+    /// The same in other partitions.
+    fn with_partitions(&self, partitions: Vec<ScanPartition>) -> Self {
+        let partitioning = Partitioning::UnknownPartitioning(partitions.len());
+        let properties = PlanProperties::clone(&self.properties).with_partitioning(partitioning);
+        Self { partitions, properties: Arc::new(properties), ..self.copy() }
     }
 
     /// Times that its rows may have, if it gives all rows of its series in them.
@@ -174,6 +189,40 @@ impl SeriesScanExec {
         let cell = TimeRange { start, end: start.saturating_add(width - 1) };
         Ok((time.start <= middle && time.end.saturating_sub(time.start) >= width).then_some(cell))
     }
+}
+
+/// Two leaves cut anew, so that rows with the same value in a column of each are in partitions of the same number, and
+/// each partition is in the order that it was in. None for others than scans and their first tags, and if there would not be
+/// so many partitions.
+pub(crate) fn cut_alike(
+    (left, of_left): (&dyn ExecutionPlan, usize),
+    (right, of_right): (&dyn ExecutionPlan, usize),
+    count: usize,
+) -> Option<[Arc<dyn ExecutionPlan>; 2]> {
+    let (Some(left), Some(right)) =
+        (left.downcast_ref::<SeriesScanExec>(), right.downcast_ref::<SeriesScanExec>())
+    else {
+        return None;
+    };
+    let by_first = |scan: &SeriesScanExec, column| {
+        scan.split.is_none() && !scan.partitions.is_empty() && scan.first_tag == Some(column)
+    };
+    if !by_first(left, of_left) || !by_first(right, of_right) {
+        return None;
+    }
+    // The side with more rows says where.
+    let longer = if left.rows_expected() < right.rows_expected() { right } else { left };
+    let mut values: Vec<String> =
+        longer.partitions.iter().skip(1).filter_map(ScanPartition::first_tag).collect();
+    values.dedup();
+    if values.len() + 1 != count {
+        return None;
+    }
+    let cut = |scan: &SeriesScanExec| {
+        let partitions = ScanPartition::cut_at(&scan.partitions, &values);
+        Arc::new(scan.with_partitions(partitions)) as Arc<dyn ExecutionPlan>
+    };
+    Some([cut(left), cut(right)])
 }
 
 /// The columns of a leaf that are tags: they stay the same along each series.

@@ -9,7 +9,7 @@ mod stream;
 mod tables;
 mod tables_stream;
 
-pub(crate) use exec::{SeriesScanExec, tags_of};
+pub(crate) use exec::{SeriesScanExec, cut_alike, tags_of};
 pub(crate) use label::ScanLabel;
 pub(crate) use series_fold::{SeriesFold, folded};
 pub(crate) use split::{SplitScan, cell_keys, times_batch};

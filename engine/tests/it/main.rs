@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests unwrap as tests do")]
 
+mod as_of;
 mod copies;
 mod fixture;
 mod gaps;

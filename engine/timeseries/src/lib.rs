@@ -2,7 +2,8 @@
 //!
 //! The engine calls [`rewrite_tokens`] on every statement before it parses it and [`rewrite`] afterwards, and [`install`]
 //! once on the state that all statements start from. A plain DataFusion session with both has the same SQL, which is how
-//! this crate is tested. [`group_by_runs`] and [`sort_within`] make plans faster where rows come sorted.
+//! this crate is tested. [`group_by_runs`], [`sort_within`] and [`part_as_of_joins`] make plans faster where rows come
+//! sorted.
 //!
 //! ```text
 //! tokens → rewrite → statement → DataFusion's planner → analyzer rules → optimizer → extension planners → operators
@@ -29,6 +30,7 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
+pub use asof::{CutAlike, Keyed, part_as_of_joins};
 pub use buckets::parse_duration;
 pub use gaps::{GapLimits, fixed_interval, gaps};
 pub use runs::group_by_runs;

@@ -8,11 +8,11 @@ use quorate_segment::SeriesEntry;
 
 use super::ScanCounters;
 use super::assemble::Assembler;
-use super::series::Wanted;
+use super::series::{KeyRange, Wanted};
 use super::source::{Origin, Source, WantedValues};
 use super::{CellRequest, SplitPartition, TimeRange, ValueRange, cells};
-use crate::rows::{Layout, Merge, MergeOptions};
-use crate::{Error, FieldType};
+use crate::rows::{Layout, Merge, MergeOptions, each_tag};
+use crate::{Error, FieldType, SeriesKey};
 
 /// What a column of the result is made of.
 #[derive(Clone, Copy, Debug)]
@@ -121,6 +121,40 @@ impl ScanPartition {
             counters: Arc::clone(&plan.counters),
         };
         Self::new(Arc::new(plan), self.wanted.clone(), self.rows_max)
+    }
+
+    /// First tag of the first series that it may hold, if it begins with one.
+    pub fn first_tag(&self) -> Option<String> {
+        let first = match &self.wanted {
+            Wanted::Range(range) => range.from.as_ref(),
+            Wanted::Keys(keys) => keys.first(),
+        };
+        let mut tag = None;
+        each_tag(first?, |position, text| {
+            if position == 0 {
+                tag = Some(text.to_owned());
+            }
+        });
+        tag
+    }
+
+    /// The partitions of a scan, cut anew at these values of the first tag, which ascend: each has the series from one
+    /// value on to below the next one, and the first one those before.
+    pub fn cut_at(partitions: &[Self], values: &[String]) -> Vec<Self> {
+        let Some(whole) = partitions.first() else { return Vec::new() };
+        let rows_max: u64 = partitions.iter().map(|one| one.rows_max).sum();
+        let bound = |value: &String| Some(SeriesKey::encode([Some(value.as_str())]));
+        let froms = std::iter::once(None).chain(values.iter().map(bound));
+        let tos = values.iter().map(bound).chain(std::iter::once(None));
+        let ranges = froms.zip(tos).map(|(from, to)| KeyRange { from, to });
+        let partition = |range| {
+            let wanted = match &whole.wanted {
+                Wanted::Range(_) => Wanted::Range(range),
+                Wanted::Keys(keys) => Wanted::Keys(keys.all_within(&range)),
+            };
+            Self::new(Arc::clone(&whole.plan), wanted, rows_max)
+        };
+        ranges.map(partition).collect()
     }
 
     /// Width of the cells of its largest segment in ns; `None` if that has none, or the partition cannot be split.

@@ -62,6 +62,11 @@ impl Keys {
     pub(super) fn new(keys: Vec<SeriesKey>) -> Self {
         Self { range: 0..keys.len(), all: keys.into() }
     }
+
+    /// Those of the whole list that lie in a range.
+    pub(super) fn all_within(&self, range: &KeyRange) -> Self {
+        Self { all: Arc::clone(&self.all), range: range.places(&self.all) }
+    }
 }
 
 /// The series of a partition.

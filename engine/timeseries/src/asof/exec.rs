@@ -5,8 +5,9 @@
 //! of the last partner, and at most a few right batches that the answer for one left batch refers to.
 //!
 //! The partitions of inputs that are sorted already, by the first key at least, are merged here, run by run
-//! ([`super::merge`]); to part them by keys without losing the order could keep back whole series. Inputs that must be
-//! sorted anyway are parted by keys.
+//! ([`super::merge`]); to part them by keys without losing the order could keep back whole series. Scans are cut at the same
+//! keys instead, where what follows takes several partitions ([`super::parting`]). Inputs that must be sorted anyway are
+//! parted by keys.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{ColumnStatistics, JoinType, Statistics, internal_err};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::equivalence::{ProjectionMapping, join_equivalence_properties};
@@ -74,13 +75,23 @@ pub(super) struct AsOfJoinExec {
     right: Arc<dyn ExecutionPlan>,
     matched: Matched,
     order: Order,
-    /// Whether inputs are parted by keys.
-    parted: bool,
+    parts: Parts,
     /// Columns that are wanted of those of both sides, left before right; all if none.
     projection: Option<Vec<usize>>,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
+}
+
+/// How rows of equal keys come together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Parts {
+    /// All partitions of an input are merged.
+    Merged,
+    /// Inputs are parted by keys for it.
+    ByKeys,
+    /// Inputs have so many partitions, and equal keys in those of the same number.
+    Alike(usize),
 }
 
 const ASCENDING: SortOptions = SortOptions { descending: false, nulls_first: true };
@@ -169,10 +180,10 @@ impl Order {
 fn merged(
     input: &dyn ExecutionPlan,
     order: Vec<PhysicalSortExpr>,
-    parted: bool,
+    parts: Parts,
 ) -> EquivalenceProperties {
     let mut known = input.equivalence_properties().clone();
-    if !parted && input.output_partitioning().partition_count() > 1 {
+    if parts == Parts::Merged && input.output_partitioning().partition_count() > 1 {
         let sorted = known.ordering_satisfy(order.clone()).unwrap_or(false);
         known.clear_per_partition_constants();
         known.clear_orderings();
@@ -192,15 +203,16 @@ impl AsOfJoinExec {
     ) -> Result<Self> {
         let order = Order::of(left.as_ref(), right.as_ref(), &matched)?;
         let (_, begun, _) = order.kept(left.as_ref(), right.as_ref(), &matched)?;
-        let parted = begun == 0 && !matched.on.is_empty();
-        Self::try_new((left, right), matched, order, parted, None)
+        let is_free = begun == 0 && !matched.on.is_empty();
+        let parts = if is_free { Parts::ByKeys } else { Parts::Merged };
+        Self::try_new((left, right), matched, order, parts, None)
     }
 
     fn try_new(
         (left, right): (Arc<dyn ExecutionPlan>, Arc<dyn ExecutionPlan>),
         matched: Matched,
         order: Order,
-        parted: bool,
+        parts: Parts,
         projection: Option<Vec<usize>>,
     ) -> Result<Self> {
         let of = match matched.kind {
@@ -211,8 +223,8 @@ impl AsOfJoinExec {
         let mut schema = Arc::new(schema);
         let (of_left, of_right) = order.sorts(&matched);
         let mut equivalences = join_equivalence_properties(
-            merged(left.as_ref(), of_left, parted),
-            merged(right.as_ref(), of_right, parted),
+            merged(left.as_ref(), of_left, parts),
+            merged(right.as_ref(), of_right, parts),
             &of,
             Arc::clone(&schema),
             &[true, false],
@@ -220,10 +232,10 @@ impl AsOfJoinExec {
             &matched.on,
         )?;
         // Left columns keep their places.
-        let mut partitioning = if parted {
-            left.output_partitioning().clone()
-        } else {
-            Partitioning::UnknownPartitioning(1)
+        let mut partitioning = match parts {
+            Parts::Merged => Partitioning::UnknownPartitioning(1),
+            Parts::ByKeys => left.output_partitioning().clone(),
+            Parts::Alike(count) => Partitioning::UnknownPartitioning(count),
         };
         if let Some(columns) = &projection {
             let mapping = ProjectionMapping::from_indices(columns, &schema)?;
@@ -235,7 +247,27 @@ impl AsOfJoinExec {
         let properties =
             PlanProperties::new(equivalences, partitioning, EmissionType::Incremental, bounded);
         let (properties, metrics) = (Arc::new(properties), ExecutionPlanMetricsSet::new());
-        Ok(Self { left, right, matched, order, parted, projection, schema, properties, metrics })
+        Ok(Self { left, right, matched, order, parts, projection, schema, properties, metrics })
+    }
+
+    /// The inputs, if their partitions are merged here.
+    pub(super) fn merged(&self) -> Option<[&Arc<dyn ExecutionPlan>; 2]> {
+        (self.parts == Parts::Merged).then_some([&self.left, &self.right])
+    }
+
+    /// The keys.
+    pub(super) fn on(&self) -> &[(Expr, Expr)] {
+        &self.matched.on
+    }
+
+    /// The same over inputs whose partitions are alike, so many of each.
+    pub(super) fn over_alike(
+        &self,
+        inputs: (Arc<dyn ExecutionPlan>, Arc<dyn ExecutionPlan>),
+        count: usize,
+    ) -> Result<Self> {
+        let (matched, order) = (self.matched.clone(), self.order.clone());
+        Self::try_new(inputs, matched, order, Parts::Alike(count), self.projection.clone())
     }
 
     /// Where the columns of the answer come from.
@@ -275,7 +307,7 @@ impl EmbeddedProjection for AsOfJoinExec {
     fn with_projection(&self, projection: Option<Vec<usize>>) -> Result<Self> {
         let inputs = (Arc::clone(&self.left), Arc::clone(&self.right));
         let (matched, order) = (self.matched.clone(), self.order.clone());
-        Self::try_new(inputs, matched, order, self.parted, projection)
+        Self::try_new(inputs, matched, order, self.parts, projection)
     }
 }
 
@@ -292,6 +324,9 @@ impl DisplayAs for AsOfJoinExec {
                 write!(f, ", match={left} {comparison} {right}")?;
                 if let Some(tolerance) = tolerance {
                     write!(f, ", tolerance={tolerance}")?;
+                }
+                if matches!(self.parts, Parts::Alike(_)) {
+                    f.write_str(", parts=alike")?;
                 }
                 if self.projection.is_some() {
                     let names = self.schema.fields().iter().map(|field| field.name().as_str());
@@ -329,8 +364,8 @@ impl ExecutionPlan for AsOfJoinExec {
     }
 
     fn input_distribution_requirements(&self) -> InputDistributionRequirements {
-        if !self.parted {
-            // Partitions are merged here.
+        if self.parts != Parts::ByKeys {
+            // Partitions are merged here, or alike.
             return InputDistributionRequirements::new(vec![
                 Distribution::UnspecifiedDistribution;
                 2
@@ -353,7 +388,7 @@ impl ExecutionPlan for AsOfJoinExec {
     }
 
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![self.parted, self.parted]
+        vec![self.parts == Parts::ByKeys; 2]
     }
 
     fn apply_expressions(
@@ -374,7 +409,7 @@ impl ExecutionPlan for AsOfJoinExec {
         };
         let (matched, order) = (self.matched.clone(), self.order.clone());
         let projection = self.projection.clone();
-        Ok(Arc::new(Self::try_new((left, right), matched, order, self.parted, projection)?))
+        Ok(Arc::new(Self::try_new((left, right), matched, order, self.parts, projection)?))
     }
 
     fn try_swapping_with_projection(
@@ -402,21 +437,27 @@ impl ExecutionPlan for AsOfJoinExec {
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         let count = |input: &Arc<dyn ExecutionPlan>| input.output_partitioning().partition_count();
-        if self.parted && count(&self.left) != count(&self.right) {
+        if self.parts != Parts::Merged && count(&self.left) != count(&self.right) {
             return internal_err!("the inputs of an as-of join have unlike partitions");
         }
-        let streams = |input: &Arc<dyn ExecutionPlan>| {
-            let all = if self.parted { partition..partition + 1 } else { 0..count(input) };
-            all.map(|partition| input.execute(partition, Arc::clone(&context)))
-                .collect::<Result<Vec<_>>>()
-        };
         let (left, right) = self.sorters()?;
         let name = format!("AsOfJoinExec[{partition}]");
         let metrics = BaselineMetrics::new(&self.metrics, partition);
         let (time, nulls_first) = (metrics.elapsed_compute(), self.order.time.nulls_first);
+        let merge = |input: &Arc<dyn ExecutionPlan>, sorter| {
+            let stream = |partition| input.execute(partition, Arc::clone(&context));
+            Ok::<_, DataFusionError>(match self.parts {
+                Parts::Alike(_) => Merge::of_one(stream(partition)?, sorter, nulls_first, time),
+                Parts::ByKeys => Merge::new(vec![stream(partition)?], sorter, nulls_first, time),
+                Parts::Merged => {
+                    let streams = (0..count(input)).map(stream).collect::<Result<_>>()?;
+                    Merge::new(streams, sorter, nulls_first, time)
+                }
+            })
+        };
         let merge = AsOfStream {
-            left: Merge::new(streams(&self.left)?, left, nulls_first, time),
-            right: Merge::new(streams(&self.right)?, right, nulls_first, time),
+            left: merge(&self.left, left)?,
+            right: merge(&self.right, right)?,
             cursor: Cursor::new(self.matched.comparison),
             gather: Gather::new(self.matched.kind, Arc::clone(&self.schema), self.columns()),
             distance: self.matched.tolerance.as_ref().map(|t| t.distance),
@@ -433,7 +474,7 @@ impl ExecutionPlan for AsOfJoinExec {
 
     fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
         // Without keys to part them by, the one partition has all rows.
-        vec![ChildStats::At(partition.filter(|_| self.parted)), ChildStats::Skip]
+        vec![ChildStats::At(partition.filter(|_| self.parts != Parts::Merged)), ChildStats::Skip]
     }
 
     fn statistics_from_inputs(

@@ -2,7 +2,8 @@
 //!
 //! Partitions of series have long runs of equal keys, and few keys in common. So keys are compared once per run, and what
 //! comes before the next row of all others is handed on as a slice; single rows are copied only where partitions have
-//! rows of one key in turns. Each partition is read and taken apart in a task of its own, one batch ahead.
+//! rows of one key in turns. Each partition is read and taken apart in a task of its own, one batch ahead,
+//! unless other threads have parts of their own to join.
 
 use std::cmp::Ordering;
 use std::ops::Range;
@@ -35,10 +36,18 @@ pub(super) struct Merge {
 
 /// A partition, and the row of it that is next.
 struct Input {
-    sorted: mpsc::Receiver<Sorted>,
-    /// What reads it; none after it has ended.
-    task: Option<SpawnedTask<Result<()>>>,
+    source: Source,
     at: Option<Slice>,
+}
+
+/// Where the batches of a partition come from.
+enum Source {
+    /// A task.
+    Task { sorted: mpsc::Receiver<Sorted>, task: SpawnedTask<Result<()>> },
+    /// Here.
+    Stream { stream: SendableRecordBatchStream, sorter: Arc<Sorter>, time: Time },
+    /// It has ended.
+    None,
 }
 
 /// Rows of a batch that are neighbours, the first of which are in a run.
@@ -81,34 +90,25 @@ impl Slice {
 }
 
 impl Input {
-    fn read(mut stream: SendableRecordBatchStream, sorter: Arc<Sorter>, time: Time) -> Self {
-        let (mut sender, sorted) = mpsc::channel(0);
-        let task = SpawnedTask::spawn(async move {
-            while let Some(batch) = stream.next().await.transpose()? {
-                if batch.num_rows() == 0 {
-                    continue;
-                }
-                let timer = time.timer();
-                let batch = sorter.sorted(0, batch)?;
-                timer.done();
-                if sender.send(batch).await.is_err() {
-                    break;
-                }
-            }
-            Ok(())
-        });
-        Self { sorted, task: Some(task), at: None }
+    fn new(source: Source) -> Self {
+        Self { source, at: None }
     }
 
     /// Sees to it that the next row is known, if there is one.
     async fn fill(&mut self) -> Result<()> {
-        if self.at.is_some() || self.task.is_none() {
+        if self.at.is_some() {
             return Ok(());
         }
-        if let Some(batch) = self.sorted.next().await {
+        let batch = match &mut self.source {
+            Source::Task { sorted, .. } => sorted.next().await,
+            Source::Stream { stream, sorter, time } => next(stream, sorter, time).await?,
+            Source::None => return Ok(()),
+        };
+        if let Some(batch) = batch {
             let rows = 0..batch.batch.num_rows();
             self.at = Some(Slice { batch: Arc::new(batch), rows, run: 0 });
-        } else if let Some(task) = self.task.take() {
+        } else if let Source::Task { task, .. } = std::mem::replace(&mut self.source, Source::None)
+        {
             // It may have ended by an error.
             task.join_unwind().await.map_err(|e| DataFusionError::ExecutionJoin(Box::new(e)))??;
         }
@@ -130,6 +130,35 @@ impl Input {
     }
 }
 
+/// The next batch that has rows, taken apart.
+async fn next(
+    stream: &mut SendableRecordBatchStream,
+    sorter: &Sorter,
+    time: &Time,
+) -> Result<Option<Sorted>> {
+    while let Some(batch) = stream.next().await.transpose()? {
+        if batch.num_rows() > 0 {
+            let _timer = time.timer();
+            return sorter.sorted(0, batch).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// Reads in a task of its own, one batch ahead.
+fn ahead(mut stream: SendableRecordBatchStream, sorter: Arc<Sorter>, time: Time) -> Source {
+    let (mut sender, sorted) = mpsc::channel(0);
+    let task = SpawnedTask::spawn(async move {
+        while let Some(batch) = next(&mut stream, &sorter, &time).await? {
+            if sender.send(batch).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
+    });
+    Source::Task { sorted, task }
+}
+
 impl Merge {
     /// Reads the partitions of a side, which are sorted by keys and time.
     pub(super) fn new(
@@ -139,8 +168,22 @@ impl Merge {
         time: &Time,
     ) -> Self {
         let sorter = Arc::new(sorter);
-        let read = |stream| Input::read(stream, Arc::clone(&sorter), time.clone());
-        let inputs = streams.into_iter().map(read).collect();
+        let read = |stream| Input::new(ahead(stream, Arc::clone(&sorter), time.clone()));
+        Self::of(streams.into_iter().map(read).collect(), nulls_first)
+    }
+
+    /// Reads the one partition of a side without a task: others work on other partitions meanwhile.
+    pub(super) fn of_one(
+        stream: SendableRecordBatchStream,
+        sorter: Sorter,
+        nulls_first: bool,
+        time: &Time,
+    ) -> Self {
+        let source = Source::Stream { stream, sorter: Arc::new(sorter), time: time.clone() };
+        Self::of(vec![Input::new(source)], nulls_first)
+    }
+
+    fn of(inputs: Vec<Input>, nulls_first: bool) -> Self {
         Self { inputs, nulls_first, batches: 0, small: Vec::new() }
     }
 

@@ -15,6 +15,7 @@ mod gather;
 mod mark;
 mod merge;
 mod node;
+mod parting;
 mod planner;
 mod pushdown;
 mod rule;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use datafusion::error::Result;
 use datafusion::execution::{FunctionRegistry, SessionState, SessionStateBuilder};
 
+pub use parting::{CutAlike, Keyed, part_as_of_joins};
 pub(crate) use planner::AsOfPlanner;
 pub(crate) use syntax::rewrite_tokens;
 

@@ -8,4 +8,11 @@ mod exec;
 mod rule;
 mod stream;
 
+use datafusion::physical_plan::ExecutionPlan;
+
 pub use rule::sort_within;
+
+/// Whether an operator sorts within, each partition by itself.
+pub(crate) fn sorts_within(node: &dyn ExecutionPlan) -> bool {
+    node.downcast_ref::<exec::SortWithinExec>().is_some()
+}
