@@ -17,6 +17,25 @@ use crate::engine::set_time_zone;
 use crate::in_lists::with_exact_lists;
 use crate::{Engine, Error, ErrorKind, Session, SessionOptions};
 
+/// The catalog at the read level of a session.
+pub(super) async fn catalog(
+    engine: &Engine,
+    options: &SessionOptions,
+) -> Result<Arc<Catalog>, Error> {
+    Ok(match options.read_level {
+        ReadLevel::Linearizable => engine.store().catalog_linearizable().await?,
+        ReadLevel::Session(_) | ReadLevel::Local => engine.store().catalog(),
+    })
+}
+
+/// Whether there is a database of this name, be it in memory.
+pub(super) fn check_database(engine: &Engine, catalog: &Catalog, name: &str) -> Result<(), Error> {
+    if engine.memory().get(name).is_some() || catalog.database(name).is_some() {
+        return Ok(());
+    }
+    Err(no_database(name, catalog.databases.values().map(|d| d.name.as_str())))
+}
+
 /// What one statement works with.
 pub(crate) struct StatementContext {
     pub(crate) engine: Arc<Engine>,
@@ -39,10 +58,7 @@ impl StatementContext {
         options: SessionOptions,
         now: Option<i64>,
     ) -> Result<Self, Error> {
-        let catalog = match options.read_level {
-            ReadLevel::Linearizable => engine.store().catalog_linearizable().await?,
-            ReadLevel::Session(_) | ReadLevel::Local => engine.store().catalog(),
-        };
+        let catalog = catalog(engine, &options).await?;
         let views = Arc::new(ReadViews::new(engine.store().clone(), options.read_level.clone()));
         let zone = super::settings::time_zone(&options)?;
         let reads = Reads {
@@ -91,10 +107,7 @@ impl StatementContext {
 
     /// Whether there is a database of this name, be it in memory.
     pub(crate) fn check_database(&self, name: &str) -> Result<(), Error> {
-        if self.engine.memory().get(name).is_some() {
-            return Ok(());
-        }
-        self.database(name).map(|_| ())
+        check_database(&self.engine, &self.catalog, name)
     }
 
     /// A table by its place.

@@ -30,8 +30,8 @@ use quorate_storage::TableId;
 use quorate_storage::catalog::Catalog;
 
 use super::StatementContext;
-use crate::SessionOptions;
 use crate::catalog::{is_stored, united_of};
+use crate::{Error, SessionOptions};
 
 /// Plans that are kept.
 const PLANS_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("it is not zero");
@@ -43,16 +43,16 @@ const TEXT_BYTES_MAX: usize = 4 << 10;
 struct Asked {
     sql: String,
     database: String,
-    time_zone: Option<String>,
+    time_zone: Arc<str>,
 }
 
 impl Asked {
-    fn new(sql: &str, options: &SessionOptions) -> Self {
-        Self {
+    fn new(sql: &str, options: &SessionOptions) -> Result<Self, Error> {
+        Ok(Self {
             sql: sql.to_owned(),
             database: super::current_database(options).to_owned(),
-            time_zone: options.timezone.clone(),
-        }
+            time_zone: super::settings::time_zone(options)?,
+        })
     }
 }
 
@@ -101,7 +101,8 @@ impl KnownPlans {
         if sql.len() > TEXT_BYTES_MAX {
             return None;
         }
-        self.plans.lock().by_text.get(&Asked::new(sql, options)).cloned()
+        let asked = Asked::new(sql, options).ok()?;
+        self.plans.lock().by_text.get(&asked).cloned()
     }
 
     /// Keeps the analyzed plan of a text, if it can be used again.
@@ -110,10 +111,11 @@ impl KnownPlans {
         sql: &str,
         context: &StatementContext,
         plan: &LogicalPlan,
-    ) -> Result<()> {
+    ) -> Result<(), Error> {
         if sql.len() > TEXT_BYTES_MAX || !reads_stored_tables_alone(plan)? {
             return Ok(());
         }
+        let asked = Asked::new(sql, &context.options)?;
         let known = KnownPlan {
             plan: plan.clone(),
             shared: context.views.shared(),
@@ -125,7 +127,7 @@ impl KnownPlans {
             plans.by_text.clear();
             plans.catalog = Some(Arc::clone(&context.catalog));
         }
-        plans.by_text.put(Asked::new(sql, &context.options), Arc::new(known));
+        plans.by_text.put(asked, Arc::new(known));
         Ok(())
     }
 

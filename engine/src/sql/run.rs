@@ -16,8 +16,8 @@ use super::parameters::{ParameterRow, Parameters};
 use super::parse::{Parsed, parse};
 use super::series::SeriesQuestion;
 use super::{
-    StatementContext, alter, cluster, create, current_database, delete, insert, notes, prepared,
-    query, settings, show, update, view,
+    StatementContext, alter, cluster, context, create, current_database, delete, insert, notes,
+    prepared, query, settings, show, update, view,
 };
 use crate::exec::all_nullable;
 use crate::{
@@ -37,15 +37,10 @@ pub(crate) async fn plan(
     values: Option<RecordBatch>,
 ) -> Result<StatementPlan, Error> {
     if values.is_none()
-        && let Some(known) = session.engine().plans().get(sql, &session.options())
+        && let Some(schema) = known_schema(session, sql).await?
     {
-        let context = StatementContext::of(session).await?;
-        if known.is_current(&context.catalog) {
-            context.check_database(context.database_name())?;
-            session.engine().plans().count();
-            let (kind, schema) = (StatementKind::Query, Arc::clone(known.plan.schema().inner()));
-            return Ok(StatementPlan { kind, schema, parameters: Arc::new(Schema::empty()) });
-        }
+        let (kind, parameters) = (StatementKind::Query, Arc::new(Schema::empty()));
+        return Ok(StatementPlan { kind, schema, parameters });
     }
     let Parsed { statement, parameters } = parse_aside(session, sql).await?;
     if let Some(execution) = prepared::execution(&statement) {
@@ -92,6 +87,19 @@ pub(crate) async fn plan(
         Ok(StatementPlan { kind, schema, parameters: parameter_schema(&parameters, &types) })
     };
     engine.runtime().run(work).await
+}
+
+/// The schema of a query whose plan is known and still current.
+async fn known_schema(session: &Session, sql: &str) -> Result<Option<SchemaRef>, Error> {
+    let (engine, options) = (session.engine(), session.options());
+    let Some(known) = engine.plans().get(sql, &options) else { return Ok(None) };
+    let catalog = context::catalog(engine, &options).await?;
+    if !known.is_current(&catalog) {
+        return Ok(None);
+    }
+    context::check_database(engine, &catalog, current_database(&options))?;
+    engine.plans().count();
+    Ok(Some(Arc::clone(known.plan.schema().inner())))
 }
 
 /// Runs a query, once per row of parameters.

@@ -36,6 +36,24 @@ async fn a_query_is_planned_once_for_its_schema_its_rows_and_later_runs() {
 }
 
 #[tokio::test]
+async fn the_defaults_by_name_have_the_plans_of_the_defaults() {
+    let db = Fixture::new().await.cpu().await;
+    let sql = "SELECT time, usage FROM cpu WHERE host = 'c'";
+    db.session.plan(sql).await.unwrap();
+    let named = |zone: &str| SessionOptions {
+        database: Some("main".to_owned()),
+        timezone: Some(zone.to_owned()),
+        ..stateful()
+    };
+    for (zone, count) in [("UTC", 1), ("Z", 2), ("Europe/Berlin", 2)] {
+        let session = db.engine.session(named(zone));
+        session.plan(sql).await.unwrap();
+        assert_eq!(reused(&db), count, "{zone}");
+    }
+    assert!(db.engine.session(named("Mars/Olympus")).plan(sql).await.is_err());
+}
+
+#[tokio::test]
 async fn a_plan_is_not_used_after_the_catalog_changed() {
     let db = Fixture::new().await.cpu().await;
     db.run("CREATE VIEW v AS SELECT host, n FROM cpu").await;
