@@ -11,8 +11,8 @@
 //!               [ 80 MiB ][ 40 MiB ][  40 MiB      ]        while they are not larger than what is merged already
 //! ```
 //!
-//! A slice that the newest flush did not touch is *settled*: what is left of it is merged into one run, and what a flush
-//! wrote with LZ4 is written anew with ZSTD.
+//! A slice that the newest flush did not touch is *settled*, and so are all where nothing is written for some seconds: what
+//! is left of it is merged into one run, and what a flush wrote with LZ4 is written anew with ZSTD.
 //!
 //! **Merging** streams through [`crate::rows`]: exactly the tombstones below the job's own index are applied to each input that
 //! ends below them, before fields are folded. Marks of cleared fields go when no older run is left.

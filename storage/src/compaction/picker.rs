@@ -19,13 +19,22 @@ pub struct Config {
     pub input_bytes_max: u64,
     /// Tombstones over one run above which it is written anew.
     pub tombstones_max: usize,
+    /// Take every slice for settled: nothing is written.
+    pub settled: bool,
     /// Merge all that can be merged and apply every tombstone.
     pub full: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { runs_min: 4, runs_max: 12, input_bytes_max: 4 << 30, tombstones_max: 8, full: false }
+        Self {
+            runs_min: 4,
+            runs_max: 12,
+            input_bytes_max: 4 << 30,
+            tombstones_max: 8,
+            settled: false,
+            full: false,
+        }
     }
 }
 
@@ -79,7 +88,7 @@ pub fn pick(version: &Version, config: &Config, busy: &BTreeSet<SegmentRef>) -> 
             })
             .collect();
         let newest = segments.last().map(LiveSegment::log_index_max);
-        let is_settled = newest < newest_flush;
+        let is_settled = config.settled || newest < newest_flush;
         let Some((start, end)) = window(&runs, config, is_settled) else { continue };
         if best.is_none_or(|(most, ..)| runs.len() > most) {
             let skip: usize = runs[..start].iter().map(|run| run.segments.len()).sum();

@@ -3,6 +3,7 @@
 //! | trigger | what it does |
 //! |---|---|
 //! | a memtable is full, old, or memory is tight | flush of that shard |
+//! | nothing is written for some seconds | flush of a memtable that is not small; slices are merged into one run |
 //! | the log is too large | flush of the groups that hold its oldest part, then their log is purged |
 //! | segments to merge | compaction, one at a time per shard |
 //! | a table's retention has moved on | `Expire` in every shard that holds the table |
@@ -35,6 +36,10 @@ const META_COMMANDS_MAX: u64 = 1_000;
 const REROUTING_DEADLINE: Duration = Duration::from_secs(2);
 /// How long replaced segments may stay before a flush is made for their sake.
 const REPLACED_AFTER: Duration = Duration::from_secs(5);
+/// How long nothing must be written for a shard to be quiet.
+const QUIET_AFTER: Duration = Duration::from_secs(10);
+/// The part of a full memtable from which on that of a quiet shard is flushed: less can wait for more.
+const QUIET_FLUSH_PART: u64 = 8;
 /// How long a flush or compaction that somebody waits for may take.
 const JOB_DEADLINE: Duration = Duration::from_mins(10);
 
@@ -67,6 +72,8 @@ pub(super) fn start(store: &Store) {
 struct Rounds {
     retention_at: Option<Duration>,
     replaced_since: BTreeMap<GroupId, Duration>,
+    /// Bytes of the active memtable, and since when it has them.
+    active: BTreeMap<GroupId, (u64, Duration)>,
 }
 
 impl Rounds {
@@ -108,8 +115,12 @@ impl Rounds {
         let held = inner.wal.bytes_held_by(group);
         let log_is_large = held > options.flush_log_bytes;
         let active = shard.active_bytes();
+        let quiet = self.is_quiet(inner, group, active);
         let due = active >= options.flush_bytes
-            || shard.active_age().is_some_and(|age| age >= options.flush_age)
+            || shard.active_age().is_some_and(|age| {
+                let is_enough = quiet && active >= options.flush_bytes / QUIET_FLUSH_PART;
+                is_enough || age >= options.flush_age
+            })
             || make_room;
         if (due && shard.may_freeze()) || (log_is_large && !shard.flush_pending()) {
             shard.propose_flush(true, options.write_deadline).await?;
@@ -117,17 +128,29 @@ impl Rounds {
         if log_is_large {
             shard.purge_log(true).await?;
         }
-        if self.replaced_for_long(inner, shard) && !shard.flush_pending() {
+        if self.replaced_for_long(inner, shard, quiet) && !shard.flush_pending() {
             shard.propose_flush(true, options.write_deadline).await?;
         }
-        shard.propose_compaction(&Config::default(), options.write_deadline).await?;
+        let config = Config { settled: quiet, ..Config::default() };
+        shard.propose_compaction(&config, options.write_deadline).await?;
         Ok(())
     }
 
+    /// Whether nothing was written to a shard, whose active memtable has so many bytes, for a while.
+    fn is_quiet(&mut self, inner: &Inner, group: GroupId, active: u64) -> bool {
+        let now = inner.options.clock.monotonic();
+        let (known, since) = self.active.entry(group).or_insert((active, now));
+        if *known != active {
+            (*known, *since) = (active, now);
+        }
+        now.saturating_sub(*since) >= QUIET_AFTER
+    }
+
     /// Whether manifests have named replaced segments for a while, without a write that would lead to a flush.
-    fn replaced_for_long(&mut self, inner: &Inner, shard: &Shard) -> bool {
+    fn replaced_for_long(&mut self, inner: &Inner, shard: &Shard, quiet: bool) -> bool {
         let group = group_of(shard.id());
-        if !shard.machine().holds_replaced() || shard.active_age().is_some() {
+        let flushed_anyway = shard.active_age().is_some() && !quiet;
+        if !shard.machine().holds_replaced() || flushed_anyway {
             self.replaced_since.remove(&group);
             return false;
         }

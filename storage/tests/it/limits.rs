@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use quorate_storage::catalog::TableOptions;
-use quorate_storage::{Store, WriteOptions};
-use quorate_wal::{DiskFault, ManualClock, SimDisk};
+use quorate_storage::{SegmentStatus, Store, WriteOptions};
+use quorate_wal::{Clock, DiskFault, ManualClock, SimDisk};
+use tokio::time::Instant;
 
+use crate::cluster::PATIENCE;
 use crate::support::{DAY, create_cpu, expect, options, read, valid, write};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -33,6 +35,56 @@ async fn rows_older_than_the_retention_are_hidden_rejected_and_removed() {
     assert_eq!(receipt.shards.iter().map(|s| s.rejected).sum::<u64>(), 1);
     let reasons: Vec<_> = receipt.shards.iter().filter_map(|s| s.reason.clone()).collect();
     assert_eq!(reasons, ["older than the table's retention"]);
+    store.close().await.unwrap();
+}
+
+/// Waits until the segments of a store are so, in a quarter of a second of its clock at a time.
+async fn wait_for_segments(
+    store: &Store,
+    clock: &ManualClock,
+    what: &str,
+    wanted: impl Fn(&[SegmentStatus]) -> bool,
+) {
+    let deadline = Instant::now() + PATIENCE;
+    while !wanted(&store.segments()) {
+        assert!(
+            Instant::now() < deadline,
+            "{what}: {:?} {:?}",
+            store.segments(),
+            store.status().shards
+        );
+        clock.advance(Duration::from_millis(250));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_is_merged_when_nothing_more_comes() {
+    let disk = SimDisk::new(4);
+    let clock = Arc::new(ManualClock::new(100 * DAY));
+    let mut with_clock = options("/data");
+    with_clock.clock = Arc::<ManualClock>::clone(&clock);
+    with_clock.flush_bytes = 64 << 10;
+    let flush_age = with_clock.flush_age;
+    let store = Store::open(disk.process(), with_clock).await.unwrap();
+    create_cpu(&store, TableOptions::default()).await;
+    let begun = clock.monotonic();
+    // More than may stay in memory, and less than leads to a flush.
+    let mut all: Vec<_> = (0..3_000).map(|time| ("a", time, 1.0)).collect();
+    write(&store, &all).await.unwrap();
+    assert_eq!(store.segments().len(), 0);
+    wait_for_segments(&store, &clock, "a flush", |segments| segments.len() == 1).await;
+    for time in [3_000, 3_001] {
+        write(&store, &[("a", time, 2.0)]).await.unwrap();
+        all.push(("a", time, 2.0));
+        store.flush().await.unwrap();
+    }
+    wait_for_segments(&store, &clock, "a merge", |segments| {
+        segments.len() == 1 && segments[0].meta.rows == 3_002
+    })
+    .await;
+    assert!(clock.monotonic() < begun + flush_age, "it is not for its age");
+    assert_eq!(read(&store).await, expect(&all));
     store.close().await.unwrap();
 }
 
