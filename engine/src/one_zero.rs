@@ -4,16 +4,18 @@
 //! two partitions: which of them a query meets depends on what else it asks. Here both are put to 0 first. And its ordered
 //! aggregates, and `DISTINCT ON` which it makes of them, count on keys of their order to be different: a key that is said
 //! again panicked.
+//!
+//! `CASE v WHEN 0` and `nullif(v, 0)` compare by bytes there, where `v = 0` does not. They are written as that.
 
 use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float32Array, Float64Array};
 use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type};
-use datafusion::common::DFSchema;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::error::Result;
-use datafusion::logical_expr::expr::{ScalarFunction, Sort};
+use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::expr::{Case, ScalarFunction, Sort};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
@@ -38,18 +40,26 @@ impl AnalyzerRule for OneZeroRule {
                 let node = LogicalPlan::Distinct(Distinct::On(on));
                 Ok(if said { Transformed::yes(node) } else { Transformed::no(node) })
             }
-            LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) => in_node(node),
-            other => Ok(Transformed::no(other)),
+            LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) => {
+                in_node(node, tells_apart, in_call)?
+                    .transform_data(|node| in_node(node, compares, as_equality))
+            }
+            other => in_node(other, compares, as_equality),
         });
         Ok(rewritten?.data)
     }
 }
 
-fn in_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+/// Changes the expressions of a node that have such a part.
+fn in_node(
+    node: LogicalPlan,
+    is_wanted: fn(&Expr) -> bool,
+    change: fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
+) -> Result<Transformed<LogicalPlan>> {
     let mut wanted = false;
     node.apply_expressions(|expr| {
-        wanted |= expr.exists(|part| Ok(tells_apart(part)))?;
-        Ok(TreeNodeRecursion::Continue)
+        wanted |= expr.exists(|part| Ok(is_wanted(part)))?;
+        Ok(if wanted { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })?;
     if !wanted {
         return Ok(Transformed::no(node));
@@ -58,9 +68,45 @@ fn in_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let names = NamePreserver::new(&node);
     node.map_expressions(|expr| {
         let name = names.save(&expr);
-        let changed = expr.transform_up(|part| in_call(part, &schema))?;
+        let changed = expr.transform_up(|part| change(part, &schema))?;
         Ok(changed.update_data(|expr| name.restore(expr)))
     })
+}
+
+/// Whether it compares values without an `=`.
+fn compares(expr: &Expr) -> bool {
+    match expr {
+        Expr::Case(case) => case.expr.is_some(),
+        Expr::ScalarFunction(call) => call.func.name() == "nullif",
+        _ => false,
+    }
+}
+
+/// `CASE WHEN v = 0` for `CASE v WHEN 0`, and for `nullif(v, 0)`.
+fn as_equality(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let is_float = |expr: &Expr| Ok::<_, DataFusionError>(expr.get_type(schema)?.is_floating());
+    match expr {
+        Expr::Case(Case { expr: Some(value), when_then_expr, else_expr })
+            if is_float(&value)? && !value.is_volatile() =>
+        {
+            let when = |(when, then): (Box<Expr>, Box<Expr>)| {
+                (Box::new(value.as_ref().clone().eq(*when)), then)
+            };
+            let when_then_expr = when_then_expr.into_iter().map(when).collect();
+            Ok(Transformed::yes(Expr::Case(Case { expr: None, when_then_expr, else_expr })))
+        }
+        Expr::ScalarFunction(call) if call.func.name() == "nullif" => match &call.args[..] {
+            [value, other] if is_float(value)? && is_float(other)? && !value.is_volatile() => {
+                let null = Expr::Literal(ScalarValue::try_from(value.get_type(schema)?)?, None);
+                let when = (Box::new(value.clone().eq(other.clone())), Box::new(null));
+                let (when_then_expr, otherwise) = (vec![when], Some(Box::new(value.clone())));
+                let case = Case { expr: None, when_then_expr, else_expr: otherwise };
+                Ok(Transformed::yes(Expr::Case(case)))
+            }
+            _ => Ok(Transformed::no(Expr::ScalarFunction(call))),
+        },
+        other => Ok(Transformed::no(other)),
+    }
 }
 
 /// Whether a call has an order, or tells values apart.
