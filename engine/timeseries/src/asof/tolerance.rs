@@ -9,6 +9,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::Expr;
 
 use super::mark::Place;
+use crate::buckets::parse_duration;
 
 const DAY_NS: i128 = 86_400_000_000_000;
 
@@ -30,7 +31,13 @@ impl fmt::Display for Tolerance {
 impl Tolerance {
     /// The tolerance that an expression says for times of a type.
     pub(super) fn of(expr: &Expr, times: &DataType, place: Place) -> Result<Self> {
-        let value = literal(expr, place)?;
+        let value = match literal(expr, place)? {
+            value if times.is_integer() => value,
+            value => match value.try_as_str().flatten().and_then(parse_duration) {
+                Some(interval) => ScalarValue::IntervalMonthDayNano(Some(interval)),
+                None => value,
+            },
+        };
         let shown = shown(&value);
         let (kind, distance) = match length(&value) {
             Some(Length { months, ns }) => {
@@ -46,7 +53,11 @@ impl Tolerance {
                 _ if times.is_integer() => {
                     return plan_err!("{place}: TOLERANCE takes a whole number here, not {shown}");
                 }
-                _ => return plan_err!("{place}: TOLERANCE takes an INTERVAL '…', not {shown}"),
+                _ => {
+                    return plan_err!(
+                        "{place}: TOLERANCE takes an INTERVAL '…', or a length as text such as '5m', not {shown}"
+                    );
+                }
             },
         };
         match distance {

@@ -213,6 +213,12 @@ impl ScalarUDFImpl for DateBin {
             types.iter().map(|t| Arc::new(Field::new("argument", t.clone(), true))).collect();
         let coerced = fields_with_udf(&fields, self.inner.as_ref())?;
         let mut coerced: Vec<DataType> = coerced.iter().map(|f| f.data_type().clone()).collect();
+        // An origin without a zone is read in that of the times, as all times are.
+        if let [_, DataType::Timestamp(_, zone @ Some(_)), DataType::Timestamp(_, _)] = &coerced[..]
+            && !types.get(2).is_some_and(has_zone)
+        {
+            coerced[2] = DataType::Timestamp(TimeUnit::Nanosecond, zone.clone());
+        }
         if text {
             coerced[0] = DataType::Utf8;
         }
@@ -268,6 +274,10 @@ impl ScalarUDFImpl for DateBin {
     fn documentation(&self) -> Option<&datafusion::logical_expr::Documentation> {
         self.inner.documentation()
     }
+}
+
+fn has_zone(time: &DataType) -> bool {
+    matches!(time, DataType::Timestamp(_, Some(_)))
 }
 
 fn width_type(function: &str, width: &DataType) -> Result<DataType> {

@@ -1,4 +1,4 @@
-//! Buckets of time: `time_bucket`, `date_bin` with widths as text and without negative ones, and epochs of times.
+//! Buckets of time: `time_bucket`, `date_bin` with widths as text and without negative ones, `date_trunc`, and epochs of times.
 //!
 //! ```text
 //! INTERVAL '1h30m'      → rewrite, before planning: duration
@@ -18,6 +18,7 @@ mod grid;
 mod numbered;
 mod rewrite;
 mod step;
+mod trunc;
 mod zone;
 
 use std::sync::Arc;
@@ -34,8 +35,11 @@ pub(crate) use rewrite::rewrite;
 
 /// Adds them to a state.
 pub(crate) fn install(state: &mut SessionState) -> Result<()> {
-    let mut functions =
-        vec![ScalarUDF::from(TimeBucket::new()), ScalarUDF::from(function::DateBin::new())];
+    let mut functions = vec![
+        ScalarUDF::from(TimeBucket::new()),
+        ScalarUDF::from(function::DateBin::new()),
+        ScalarUDF::from(trunc::DateTrunc::new()),
+    ];
     functions.extend(epoch::functions().map(ScalarUDF::from));
     for function in functions {
         state.register_udf(Arc::new(function))?;

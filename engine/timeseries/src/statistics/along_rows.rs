@@ -20,6 +20,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_plan::PhysicalExpr;
 
 use super::sliding_sum::SlidingSum;
+use crate::buckets::parse_duration;
 use crate::counters::{Compensated, Number, Point, Total, arguments};
 
 /// As many rows an average may move over.
@@ -97,10 +98,17 @@ impl WindowUDFImpl for AlongRows {
             Kind::Derivative => {
                 let mut types = vec![number, arguments::time(name, "time", &given[1])?];
                 if let Some(unit) = given.get(2) {
-                    if !matches!(unit, DataType::Interval(_) | DataType::Duration(_)) {
-                        return plan_err!("{name}: unit must be an interval, not {unit}");
-                    }
-                    types.push(DataType::Interval(IntervalUnit::MonthDayNano));
+                    types.push(match unit {
+                        DataType::Interval(_) | DataType::Duration(_) => {
+                            DataType::Interval(IntervalUnit::MonthDayNano)
+                        }
+                        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+                        other => {
+                            return plan_err!(
+                                "{name}: unit must be an interval, such as '1m', not {other}"
+                            );
+                        }
+                    });
                 }
                 Ok(types)
             }
@@ -170,8 +178,13 @@ fn evaluator<N: Sums>(
 fn unit(expr: &Arc<dyn PhysicalExpr>) -> Result<i128> {
     let name = Kind::Derivative.name();
     let value = arguments::constant(name, "unit", expr)?;
-    let ScalarValue::IntervalMonthDayNano(Some(interval)) = value else {
-        return plan_err!("{name}: unit must be an interval, not {value}");
+    let interval = match &value {
+        ScalarValue::IntervalMonthDayNano(interval) => *interval,
+        ScalarValue::Utf8(Some(text)) => parse_duration(text),
+        _ => None,
+    };
+    let Some(interval) = interval else {
+        return plan_err!("{name}: unit must be an interval, such as '1m', not {value}");
     };
     if interval.months != 0 {
         return plan_err!("{name}: unit must not have months or years: they differ in length");

@@ -261,7 +261,14 @@ const BAD_CALLS: &[(&str, &str)] = &[
     ("ema(x, 0) OVER ()", "ema: alpha must be above 0 and at most 1, not 0"),
     ("ema(x, 1.5) OVER ()", "ema: alpha must be above 0 and at most 1, not 1.5"),
     ("derivative(x, x) OVER ()", "derivative: time must be a timestamp, not Int64"),
-    ("derivative(x, t, 5) OVER ()", "derivative: unit must be an interval, not Int64"),
+    (
+        "derivative(x, t, 'soon') OVER ()",
+        "derivative: unit must be an interval, such as '1m', not soon",
+    ),
+    (
+        "derivative(x, t, 5) OVER ()",
+        "derivative: unit must be an interval, such as '1m', not Int64",
+    ),
     (
         "derivative(x, t, INTERVAL '1 month') OVER ()",
         "derivative: unit must not have months or years",
