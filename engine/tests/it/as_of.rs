@@ -83,3 +83,36 @@ async fn tables_again(db: &Fixture) {
     )
     .await;
 }
+
+/// Limits of a subquery stay one of all its rows.
+#[tokio::test]
+async fn a_limit_below_a_join_is_one_of_all_rows() {
+    let db = Fixture::new().await;
+    for (table, hosts) in [
+        ("l", "CASE WHEN i < 2000 THEN 'a' ELSE 'z' END"),
+        ("r", "CASE WHEN i < 20000 THEN 'a' ELSE 'm' END"),
+    ] {
+        db.run(&format!(
+            "CREATE TABLE {table} (time TIMESTAMP NOT NULL, host STRING, v BIGINT, PRIMARY KEY (host, time))"
+        ))
+        .await;
+        db.run(&format!(
+            "INSERT INTO {table} SELECT TIMESTAMP '2024-01-01T00:00:00Z' + i * INTERVAL '1 second', {hosts}, i
+             FROM generate_series(0, {}) AS g(i)",
+            if table == "l" { 29_999 } else { 39_999 }
+        ))
+        .await;
+    }
+    for filter in ["v >= 0", "v >= 0 AND host <> 'q'"] {
+        let sql = format!(
+            "SELECT count(*), count(DISTINCT a.v) FROM (SELECT * FROM l WHERE {filter} LIMIT 9000) a \
+             ASOF LEFT JOIN r b ON a.host = b.host AND a.time >= b.time"
+        );
+        assert_eq!(
+            db.rows(&sql).await,
+            ["9000 9000"],
+            "{:?}",
+            db.rows(&format!("EXPLAIN {sql}")).await
+        );
+    }
+}

@@ -104,6 +104,10 @@ fn leaf<'a>(input: &'a Arc<dyn ExecutionPlan>, key: &Arc<dyn PhysicalExpr>) -> O
     let mut node = input;
     let mut column = key.downcast_ref::<Column>()?.index();
     loop {
+        // So many rows of each partition would be more of more partitions.
+        if node.fetch().is_some() {
+            return None;
+        }
         if let Some(filter) = node.downcast_ref::<FilterExec>() {
             if let Some(columns) = filter.projection() {
                 column = *columns.get(column)?;
@@ -130,4 +134,26 @@ fn over(
         })
     };
     Arc::clone(input).transform_up(replace).data()
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::physical_expr::expressions::lit;
+    use datafusion::physical_plan::empty::EmptyExec;
+    use datafusion::physical_plan::filter::FilterExecBuilder;
+
+    use super::*;
+
+    #[test]
+    fn what_counts_rows_of_a_partition_is_not_looked_through() {
+        let schema = Schema::new(vec![Field::new("tag", DataType::Utf8, true)]);
+        let key: Arc<dyn PhysicalExpr> = Arc::new(Column::new("tag", 0));
+        for (fetch, column) in [(None, Some(0)), (Some(5), None)] {
+            let empty = Arc::new(EmptyExec::new(Arc::new(schema.clone())));
+            let filter = FilterExecBuilder::new(lit(true), empty).with_fetch(fetch).build();
+            let input: Arc<dyn ExecutionPlan> = Arc::new(filter.unwrap());
+            assert_eq!(leaf(&input, &key).map(|(_, column)| column), column);
+        }
+    }
 }
