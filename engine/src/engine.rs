@@ -26,7 +26,7 @@ use crate::physical;
 use crate::prune::LastRowsRule;
 use crate::scan::{cut_alike, tags_of};
 use crate::sql::KnownPlans;
-use crate::{Error, ErrorKind, QueryId, Session, SessionOptions};
+use crate::{Error, ErrorKind, QueryId, Session, SessionOptions, times};
 
 /// Consumers of memory that an error of the memory limit names.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(3).expect("three is not zero");
@@ -274,6 +274,7 @@ fn template(
         .with_physical_optimizer_rules(physical::rules(summaries))
         .build();
     state.register_function_rewrite(Arc::new(PatternRewrite))?;
+    times::install(&mut state)?;
     state.register_expr_planner(Arc::new(SpanPlanner))?;
     let state = quorate_timeseries::install(state)?;
     let mut state = SessionStateBuilder::new_from_existing(state)

@@ -147,6 +147,10 @@ impl Error {
     fn from_root(error: DataFusionError) -> Self {
         let kind = kind_of(&error);
         let mut message = for_our_users(&error.strip_backtrace());
+        if let Some(message) = of_arguments(&message) {
+            // The cause says the same once more, and around it what is of no use to the caller.
+            return Self::Request { kind, message };
+        }
         if kind == ErrorKind::Exhausted {
             message.push_str(
                 ". All queries together have reached their limit of memory: ask for a shorter time range, fewer \
@@ -156,6 +160,9 @@ impl Error {
         Self::Query { kind, message, source: Box::new(error) }
     }
 }
+
+/// Between a function's name and what it says.
+const FAILED: &str = " user-defined coercion failed with: ";
 
 /// DataFusion's message without what it says to its own users: settings that are none of ours, and where to report its
 /// bugs.
@@ -167,6 +174,23 @@ fn for_our_users(message: &str) -> String {
         None => (message, ""),
     };
     format!("{head}{rest}").replace(SETTING, "")
+}
+
+/// What a function says of its arguments, of all that DataFusion says around it.
+fn of_arguments(message: &str) -> Option<String> {
+    const PLANNING: &str = "Error during planning: ";
+    let (before, said) = message.split_once("Function '")?.1.split_once(FAILED)?;
+    let name = before.strip_suffix('\'')?;
+    let (said, rest) =
+        said.split_once(" No function matches the given name and argument types ")?;
+    if !said.starts_with("Execution error: Fail to find the coerced type") {
+        let said = said.strip_prefix(PLANNING).or_else(|| said.strip_prefix("Execution error: "));
+        return Some(format!("{PLANNING}{}", said?.trim_end_matches('.')));
+    }
+    let types = rest.strip_prefix('\'')?.split_once("'. ")?.0;
+    Some(format!(
+        "{PLANNING}the arguments of {name} have types that do not become one: {types}; cast them to one type"
+    ))
 }
 
 /// Types that do not fit each other are the statement's fault, whatever DataFusion calls the error.
@@ -243,5 +267,24 @@ mod tests {
              datafusion.sql_parser.enable_ident_normalization configuration.\nValid fields are b.",
         );
         assert_eq!(text, "use quotes for \"A\".\nValid fields are b.");
+        let around = |said: &str| {
+            of_arguments(&format!(
+                "Error during planning: Execution error: Function 'f' user-defined coercion failed with: {said}. No \
+                 function matches the given name and argument types 'f(Utf8, Int64)'. You might need to add explicit type \
+                 casts.\n\tCandidate functions:\n\tf(UserDefined)"
+            ))
+        };
+        assert_eq!(
+            around("Error during planning: f: a is wrong").unwrap(),
+            "Error during planning: f: a is wrong"
+        );
+        assert_eq!(
+            around(
+                "Execution error: Fail to find the coerced type, errors: Execution error: Expect to get struct"
+            )
+            .unwrap(),
+            "Error during planning: the arguments of f have types that do not become one: f(Utf8, Int64); cast them to \
+             one type"
+        );
     }
 }

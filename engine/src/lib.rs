@@ -26,6 +26,7 @@ mod scan;
 mod session;
 mod sql;
 mod summaries;
+mod times;
 
 pub use engine::{Engine, EngineOptions, QueryStatus, Setting};
 pub use error::{Error, ErrorKind};

@@ -5,12 +5,16 @@
 //! aggregates, and `DISTINCT ON` which it makes of them, count on keys of their order to be different: a key that is said
 //! again panicked.
 //!
-//! `CASE v WHEN 0` and `nullif(v, 0)` compare by bytes there, where `v = 0` does not. They are written as that.
+//! `CASE v WHEN 0` and `nullif(v, 0)` compare by bytes there, where `v = 0` does not. They are written as that. Tuples and
+//! arrays are compared by bytes everywhere: `(v, k) = (0, 'a')`, `array_has(a, 0)`. In those too −0 is put to 0 first.
 
 use std::sync::{Arc, LazyLock};
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float32Array, Float64Array};
-use datafusion::arrow::datatypes::{DataType, Float32Type, Float64Type};
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, FixedSizeListArray, Float32Array, Float64Array, GenericListArray,
+    OffsetSizeTrait, StructArray,
+};
+use datafusion::arrow::datatypes::{DataType, Field, Float32Type, Float64Type};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
@@ -19,10 +23,29 @@ use datafusion::logical_expr::expr::{Case, ScalarFunction, Sort};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    ColumnarValue, Distinct, Expr, ExprSchemable, LogicalPlan, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility,
+    BinaryExpr, ColumnarValue, Distinct, Expr, ExprSchemable, LogicalPlan, ScalarFunctionArgs,
+    ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::optimizer::AnalyzerRule;
+
+/// Functions that compare the items of arrays.
+const BY_BYTES: [&str; 15] = [
+    "array_distinct",
+    "array_except",
+    "array_has",
+    "array_has_all",
+    "array_has_any",
+    "array_intersect",
+    "array_position",
+    "array_positions",
+    "array_remove",
+    "array_remove_all",
+    "array_remove_n",
+    "array_replace",
+    "array_replace_all",
+    "array_replace_n",
+    "array_union",
+];
 
 /// The rule, for after types are settled.
 #[derive(Debug)]
@@ -42,9 +65,9 @@ impl AnalyzerRule for OneZeroRule {
             }
             LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) => {
                 in_node(node, tells_apart, in_call)?
-                    .transform_data(|node| in_node(node, compares, as_equality))
+                    .transform_data(|node| in_node(node, compares, as_compared))
             }
-            other => in_node(other, compares, as_equality),
+            other => in_node(other, compares, as_compared),
         });
         Ok(rewritten?.data)
     }
@@ -77,7 +100,62 @@ fn in_node(
 fn compares(expr: &Expr) -> bool {
     match expr {
         Expr::Case(case) => case.expr.is_some(),
-        Expr::ScalarFunction(call) => call.func.name() == "nullif",
+        Expr::ScalarFunction(call) => {
+            call.func.name() == "nullif" || BY_BYTES.contains(&call.func.name())
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            op.supports_propagation() && !is_plain(left) && !is_plain(right)
+        }
+        Expr::InList(list) => !list.list.iter().any(is_plain),
+        _ => false,
+    }
+}
+
+/// Whether it is a constant with nothing inside.
+fn is_plain(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(value, _) if !value.data_type().is_nested())
+}
+
+/// `v` with 0 for −0 wherever something that has floats inside is compared, and `v = 0` for what compares `v` with 0.
+fn as_compared(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right })
+            if op.supports_propagation()
+                && has_floats(&left.get_type(schema)?)
+                && has_floats(&right.get_type(schema)?) =>
+        {
+            let sides = BinaryExpr::new(Box::new(one_zero(*left)), op, Box::new(one_zero(*right)));
+            Ok(Transformed::yes(Expr::BinaryExpr(sides)))
+        }
+        Expr::InList(mut list) if has_floats(&list.expr.get_type(schema)?) => {
+            list.expr = Box::new(one_zero(*list.expr));
+            list.list = list.list.into_iter().map(one_zero).collect();
+            Ok(Transformed::yes(Expr::InList(list)))
+        }
+        Expr::ScalarFunction(mut call) if BY_BYTES.contains(&call.func.name()) => {
+            let mut changed = false;
+            for argument in &mut call.args {
+                let kind = argument.get_type(schema)?;
+                if !is_one_zero(argument) && (kind.is_floating() || has_floats(&kind)) {
+                    *argument = one_zero(std::mem::take(argument));
+                    changed = true;
+                }
+            }
+            let call = Expr::ScalarFunction(call);
+            Ok(if changed { Transformed::yes(call) } else { Transformed::no(call) })
+        }
+        other => as_equality(other, schema),
+    }
+}
+
+/// Whether a type has floats inside.
+fn has_floats(kind: &DataType) -> bool {
+    let of = |field: &Field| field.data_type().is_floating() || has_floats(field.data_type());
+    match kind {
+        DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {
+            of(field)
+        }
+        DataType::Struct(fields) => fields.iter().any(|field| of(field)),
         _ => false,
     }
 }
@@ -200,19 +278,40 @@ impl ScalarUDFImpl for OneZero {
         let Some(values) = arrays.into_iter().next() else {
             return datafusion::common::internal_err!("one_zero has one argument");
         };
-        // −0 + 0 is 0, and nothing else changes.
-        Ok(ColumnarValue::Array(match values.data_type() {
-            DataType::Float64 => {
-                let values: Float64Array =
-                    values.as_primitive::<Float64Type>().unary(|value| value + 0.0);
-                Arc::new(values) as ArrayRef
-            }
-            DataType::Float32 => {
-                let values: Float32Array =
-                    values.as_primitive::<Float32Type>().unary(|value| value + 0.0);
-                Arc::new(values)
-            }
-            _ => values,
-        }))
+        Ok(ColumnarValue::Array(with_one_zero(&values)))
     }
+}
+
+/// −0 + 0 is 0, and nothing else changes.
+fn with_one_zero(values: &ArrayRef) -> ArrayRef {
+    match values.data_type() {
+        DataType::Float64 => {
+            let values: Float64Array =
+                values.as_primitive::<Float64Type>().unary(|value| value + 0.0);
+            Arc::new(values)
+        }
+        DataType::Float32 => {
+            let values: Float32Array =
+                values.as_primitive::<Float32Type>().unary(|value| value + 0.0);
+            Arc::new(values)
+        }
+        DataType::List(_) => in_list(values.as_list::<i32>()),
+        DataType::LargeList(_) => in_list(values.as_list::<i64>()),
+        DataType::FixedSizeList(field, size) => {
+            let list = values.as_fixed_size_list();
+            let (items, nulls) = (with_one_zero(list.values()), list.nulls().cloned());
+            Arc::new(FixedSizeListArray::new(Arc::clone(field), *size, items, nulls))
+        }
+        DataType::Struct(fields) if !fields.is_empty() => {
+            let parts = values.as_struct();
+            let columns = parts.columns().iter().map(with_one_zero).collect();
+            Arc::new(StructArray::new(fields.clone(), columns, parts.nulls().cloned()))
+        }
+        _ => Arc::clone(values),
+    }
+}
+
+fn in_list<O: OffsetSizeTrait>(list: &GenericListArray<O>) -> ArrayRef {
+    let (field, offsets, items, nulls) = list.clone().into_parts();
+    Arc::new(GenericListArray::new(field, offsets, with_one_zero(&items), nulls))
 }

@@ -8,7 +8,9 @@ use datafusion::arrow::compute::kernels::cmp::distinct;
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+use quorate_timeseries::type_name;
 
+use crate::times::instants;
 use crate::{Error, ErrorKind};
 
 /// A value that has no exact equal in the type wanted.
@@ -75,8 +77,11 @@ pub(crate) fn cast_exact(array: &ArrayRef, want: &DataType) -> Result<ArrayRef, 
             }
         }
         (DataType::Date32 | DataType::Date64, DataType::Timestamp(TimeUnit::Nanosecond, _)) => {
-            let wall = DataType::Timestamp(TimeUnit::Nanosecond, None);
-            cast(&cast(array, &wall)?, want)
+            match want {
+                DataType::Timestamp(_, Some(zone)) => instants(array, Some(zone))
+                    .map_err(|e| InexactCast::new(Some(e.row), e.message)),
+                _ => cast(array, want),
+            }
         }
         (_, DataType::Timestamp(TimeUnit::Nanosecond, _)) if have.is_integer() => {
             let ns = cast_exact(array, &DataType::Int64)?;
@@ -115,16 +120,29 @@ fn is_number(data_type: &DataType) -> bool {
 
 fn cast(array: &ArrayRef, want: &DataType) -> Result<ArrayRef, InexactCast> {
     let options = CastOptions { safe: false, format_options: FormatOptions::default() };
-    cast_with_options(array, want, &options).map_err(|e| {
+    let done = cast_with_options(array, want, &options);
+    if let (Err(_), DataType::Timestamp(TimeUnit::Nanosecond, zone)) = (&done, want)
+        && (is_wall(array.data_type()) || array.data_type().is_string())
+    {
+        // Arrow knows fewer texts, and no instants of local times that a zone skips or shows twice.
+        return instants(array, zone.as_ref())
+            .map_err(|e| InexactCast::new(Some(e.row), e.message));
+    }
+    done.map_err(|e| {
         // Which value it was is found by trying them one by one: only an error pays for it.
         let row = (0..array.len())
             .find(|row| cast_with_options(&array.slice(*row, 1), want, &options).is_err());
         let message = match row {
-            Some(row) => format!("{} is not a {}", shown(array, row), name_of(want)),
+            Some(row) => format!("{} is not a {}", shown(array, row), type_name(want)),
             None => e.to_string(),
         };
         InexactCast::new(row, message)
     })
+}
+
+/// Whether it is a time that has no zone.
+fn is_wall(have: &DataType) -> bool {
+    matches!(have, DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64)
 }
 
 /// Casts there and back again: what comes back must be what went.
@@ -140,7 +158,7 @@ fn round_trip(array: &ArrayRef, want: &DataType) -> Result<ArrayRef, InexactCast
         None => Ok(there),
         Some(row) => Err(InexactCast::new(
             Some(row),
-            format!("{} is not exactly a {}", shown(array, row), name_of(want)),
+            format!("{} is not exactly a {}", shown(array, row), type_name(want)),
         )),
     }
 }
@@ -165,24 +183,6 @@ fn shown(array: &ArrayRef, row: usize) -> String {
         format!("'{short}'")
     } else {
         short
-    }
-}
-
-/// A type as SQL names it.
-pub(crate) fn name_of(data_type: &DataType) -> String {
-    match data_type {
-        DataType::Float64 => "DOUBLE".to_owned(),
-        DataType::Float32 => "REAL".to_owned(),
-        DataType::Int64 => "BIGINT".to_owned(),
-        DataType::Int32 => "INTEGER".to_owned(),
-        DataType::UInt64 => "BIGINT UNSIGNED".to_owned(),
-        DataType::Boolean => "BOOLEAN".to_owned(),
-        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => "STRING".to_owned(),
-        DataType::Timestamp(TimeUnit::Nanosecond, Some(_)) => {
-            "TIMESTAMP(9) WITH TIME ZONE".to_owned()
-        }
-        DataType::Timestamp(TimeUnit::Nanosecond, None) => "TIMESTAMP(9)".to_owned(),
-        other => other.to_string(),
     }
 }
 

@@ -123,7 +123,7 @@ impl StatementContext {
     }
 
     /// An expression with its types settled and its constants folded, `now()` included.
-    pub(crate) fn fold(&self, expr: Expr, schema: &DFSchema) -> Result<Expr, Error> {
+    pub(crate) fn fold(&self, mut expr: Expr, schema: &DFSchema) -> Result<Expr, Error> {
         let context = SimplifyContext::builder()
             .with_schema(Arc::new(schema.clone()))
             .with_config_options(Arc::clone(self.state.config_options()))
@@ -132,13 +132,13 @@ impl StatementContext {
             )
             .build();
         let simplifier = ExprSimplifier::new(context);
-        let mut expr = simplifier.coerce(expr, schema)?;
         for rewrite in self.state.analyzer().function_rewrites() {
             expr = datafusion::common::tree_node::TreeNode::transform_up(expr, |e| {
                 rewrite.rewrite(e, schema, self.state.config_options())
             })?
             .data;
         }
+        let expr = simplifier.coerce(expr, schema)?;
         Ok(simplifier.simplify(with_exact_lists(expr)?)?)
     }
 }

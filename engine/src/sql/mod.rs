@@ -25,6 +25,7 @@ mod duration;
 mod functions;
 mod gaps;
 mod insert;
+mod item_names;
 mod keyed;
 mod memory;
 mod names;

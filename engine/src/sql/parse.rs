@@ -14,6 +14,7 @@ use super::cluster::{self, ClusterChange};
 use super::concat;
 use super::copy::{self, CopyStatement};
 use super::distinct;
+use super::item_names;
 use super::notes::{self, NoteStatement};
 use super::prepared::{self, Preparation};
 use super::series::{self, SeriesQuestion};
@@ -155,6 +156,7 @@ fn rewrite_inner(statement: &mut SqlStatement) -> Result<(), DataFusionError> {
     chains::balance(statement);
     concat::regroup(statement);
     zones::name_zones(statement);
+    item_names::name_casts(statement);
     distinct::rebind(statement);
     table_functions::name_tables(statement);
     quorate_timeseries::rewrite(statement)

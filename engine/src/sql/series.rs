@@ -3,10 +3,12 @@
 //! ```text
 //! SHOW SERIES [FROM table] [LIKE 'pattern']
 //! SHOW TAG KEYS [FROM table] [LIKE 'pattern']
-//! SHOW TAG VALUES [FROM table] WITH KEY = tag | WITH KEY IN (tag, …) [LIKE 'pattern']
+//! SHOW TAG VALUES [FROM table] [WITH KEY = tag | WITH KEY IN (tag, …)] [LIKE 'pattern']
 //! ```
 //!
 //! Series and values are found by a query: the first over `system.series`, the others over the tables that have the tag.
+
+use std::collections::BTreeSet;
 
 use datafusion::sql::parser::Statement as FrontStatement;
 use datafusion::sql::sqlparser::ast::ObjectName;
@@ -60,8 +62,9 @@ fn read(mut words: Words<'_>) -> Result<SeriesQuestion, Error> {
     }
     let table =
         if words.take("FROM") || words.take("IN") { Some(words.object_name()?) } else { None };
-    if let What::Values(keys) = &mut what {
-        words.expect("WITH")?;
+    if let What::Values(keys) = &mut what
+        && words.take("WITH")
+    {
         words.expect("KEY")?;
         if words.take("IN") {
             words.expect_token(&Token::LParen)?;
@@ -154,8 +157,18 @@ impl SeriesQuestion {
     fn values(&self, context: &StatementContext, keys: &[String]) -> Result<String, Error> {
         let mut parts = Vec::new();
         let tables = self.tables(context)?;
-        for key in keys {
-            let with = tables.iter().filter(|table| table.tags().any(|tag| tag.name == *key));
+        let all: BTreeSet<&str> = match keys {
+            [] => {
+                tables.iter().flat_map(|table| table.tags()).map(|tag| tag.name.as_str()).collect()
+            }
+            keys => keys.iter().map(String::as_str).collect(),
+        };
+        if all.is_empty() {
+            let none = "SELECT '' AS table_name, '' AS tag_key, '' AS value WHERE false";
+            return Ok(none.to_owned());
+        }
+        for key in all {
+            let with = tables.iter().filter(|table| table.tags().any(|tag| tag.name == key));
             let before = parts.len();
             parts.extend(with.map(|table| self.values_of(context, table, key)));
             if parts.len() == before {

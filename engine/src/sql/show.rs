@@ -13,9 +13,9 @@ use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::ObjectName;
 use quorate_storage::catalog::{Column, Note, Table, TableNotes, TableOptions};
 use quorate_storage::{ColumnKind, FieldType};
+use quorate_timeseries::type_name;
 
 use super::action::{Action, NameFilter};
-use super::cast::name_of;
 use super::names::{no_table, parts, quote, stored_table};
 use super::series::literal;
 use super::{StatementContext, format_duration};
@@ -210,7 +210,7 @@ async fn describe_system(
     };
     let row = |field: &Arc<Field>| {
         let nullable = if field.is_nullable() { "YES" } else { "NO" };
-        let data_type = name_of(field.data_type());
+        let data_type = type_name(field.data_type());
         vec![field.name().clone(), data_type, nullable.to_owned(), "column".to_owned()]
     };
     Ok(found.schema().fields().iter().map(row).collect())

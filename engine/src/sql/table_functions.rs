@@ -5,13 +5,15 @@
 //! as any other, be it a table, a view or a `WITH`.
 
 use std::borrow::Cow;
+use std::convert::Infallible;
 use std::ops::ControlFlow;
 
 use datafusion::arrow::datatypes::{DataType, IntervalUnit};
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::sql::parser::Statement as FrontStatement;
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, Statement, TableFactor, Value, VisitMut, VisitorMut,
+    Expr, FunctionArg, FunctionArgExpr, Interval, Statement, TableFactor, Value, VisitMut,
+    VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -24,6 +26,9 @@ use crate::{Error, ErrorKind};
 
 /// A length of time for the time of planning, when only columns are asked for.
 const ANY_LENGTH: &str = "1s";
+
+/// DataFusion's row sources from one value to another.
+const SERIES_OF_VALUES: [&str; 2] = ["generate_series", "range"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Function {
@@ -105,6 +110,33 @@ pub(super) fn name_tables(statement: &mut Statement) {
         name_table(function, arguments);
         ControlFlow::Continue(())
     }));
+    let ControlFlow::Continue(()) = statement.visit(&mut Steps);
+}
+
+/// Takes the step of `generate_series(from, to, '5m')` for an interval, as everywhere.
+struct Steps;
+
+impl VisitorMut for Steps {
+    type Break = Infallible;
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Infallible> {
+        if let TableFactor::Table { name, args: Some(args), .. } = factor
+            && let [part] = name.0.as_slice()
+            && part.as_ident().is_some_and(|name| SERIES_OF_VALUES.contains(&&*name_of(name)))
+            && let [_, _, step] = args.args.as_mut_slice()
+            && let Some(Value::SingleQuotedString(_)) = value_of(step)
+            && let FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) = &*step
+        {
+            *step = unnamed(Expr::Interval(Interval {
+                value: Box::new(value.clone()),
+                leading_field: None,
+                leading_precision: None,
+                last_field: None,
+                fractional_seconds_precision: None,
+            }));
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 fn name_table(function: Function, arguments: &mut [FunctionArg]) {

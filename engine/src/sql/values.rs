@@ -16,9 +16,10 @@ use datafusion::logical_expr::Expr;
 use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, ExprWithAlias, UnaryOperator, Value, ValueWithSpan, Values, visit_expressions,
 };
+use quorate_timeseries::type_name;
 
 use super::StatementContext;
-use super::cast::{cast_exact, name_of};
+use super::cast::cast_exact;
 use super::insert::Target;
 use super::parameters::{ParameterRow, Parameters};
 use crate::{Error, ErrorKind};
@@ -161,7 +162,7 @@ impl Cell<'_> {
             Literal::Wrong => {
                 return Err(Error::request(
                     ErrorKind::Invalid,
-                    format!("column {:?}: {value} is not a {}", self.field.name(), name_of(want)),
+                    format!("column {:?}: {value} is not a {}", self.field.name(), type_name(want)),
                 ));
             }
             Literal::Other => {}

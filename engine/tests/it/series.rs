@@ -253,6 +253,8 @@ async fn series_tags_and_values_are_shown() {
             &["cpu host a", "cpu host b", "cpu host c"],
         )
         .await;
+        db.check("SHOW TAG VALUES FROM cpu LIKE 'e%'", &["cpu region eu"]).await;
+        db.check("SHOW TAG VALUES LIKE 'a'", &["cpu host a", "cpu_old host a", "mem host a"]).await;
         db.check("SHOW TAG VALUES WITH KEY IN (region) LIKE 'e%'", &["cpu region eu"]).await;
         db.check(
             "SHOW TAG VALUES FROM cpu WITH KEY IN (\"region\", host) LIKE '_'",
@@ -278,7 +280,7 @@ async fn series_tags_and_values_are_shown() {
     db.check_error("SHOW SERIES FROM none", "table \"none\" does not exist").await;
     db.check_error("SHOW TAG VALUES FROM cpu WITH KEY = usage", "is no tag").await;
     db.check_error("SHOW TAG VALUES WITH KEY = none", "no table of database").await;
-    db.check_error("SHOW TAG VALUES FROM cpu", "Expected: WITH").await;
+    db.check_error("SHOW TAG VALUES FROM cpu WITH host", "Expected: KEY").await;
     db.check_error("SHOW TAG THINGS", "KEYS or VALUES").await;
 }
 

@@ -20,6 +20,7 @@ mod planner;
 mod runs;
 mod stand_in;
 mod statistics;
+mod types;
 mod within;
 mod zones;
 
@@ -34,6 +35,7 @@ pub use asof::{CutAlike, Keyed, part_as_of_joins};
 pub use buckets::parse_duration;
 pub use gaps::{GapLimits, fixed_interval, gaps};
 pub use runs::group_by_runs;
+pub use types::type_name;
 pub use within::sort_within;
 pub use zones::zone_named;
 

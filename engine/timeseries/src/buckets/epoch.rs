@@ -11,6 +11,7 @@ use datafusion::logical_expr::{
 };
 
 use super::arguments::is_text;
+use crate::types::type_name;
 
 /// One function: its name, and how many of its units a second has.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -70,7 +71,7 @@ impl ScalarUDFImpl for Epoch {
             [other] if is_text(other) || *other == DataType::Null => {
                 Ok(vec![DataType::Timestamp(TimeUnit::Nanosecond, None)])
             }
-            [other] => plan_err!("{} takes a time, not {other}", self.name),
+            [other] => plan_err!("{} takes a time, not {}", self.name, type_name(other)),
             _ => plan_err!("{} takes one time", self.name),
         }
     }

@@ -26,6 +26,7 @@ use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Function, FunctionArg, Fu
 use super::arguments::{Given, date_bin_grid, is_text, time_bucket_grid};
 use super::grid::Grid;
 use super::step::DAY;
+use crate::types::type_name;
 
 /// Names that arguments may have.
 const NAMES: [&str; 5] = ["bucket_width", "ts", "timezone", "origin", "offset"];
@@ -117,7 +118,8 @@ impl ScalarUDFImpl for TimeBucket {
                 other => {
                     return plan_err!(
                         "time_bucket takes a time zone (text), an origin (a time) and an offset (an interval) after \
-                         width and time, not {other}"
+                         width and time, not {}",
+                        type_name(other)
                     );
                 }
             });
@@ -285,7 +287,8 @@ fn width_type(function: &str, width: &DataType) -> Result<DataType> {
         DataType::Interval(_) | DataType::Duration(_) | DataType::Null => Ok(INTERVAL),
         text if is_text(text) => Ok(DataType::Utf8),
         other => plan_err!(
-            "the width of {function} is an interval, such as '5m' or INTERVAL '5 minutes', not {other}"
+            "the width of {function} is an interval, such as '5m' or INTERVAL '5 minutes', not {}",
+            type_name(other)
         ),
     }
 }

@@ -9,6 +9,8 @@ use datafusion::error::Result;
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_plan::PhysicalExpr;
 
+use crate::types::type_name;
+
 /// The type that a number is taken in: `DOUBLE`, `BIGINT` or `BIGINT UNSIGNED`.
 pub(crate) fn number(function: &str, argument: &str, given: &DataType) -> Result<DataType> {
     match given {
@@ -17,7 +19,7 @@ pub(crate) fn number(function: &str, argument: &str, given: &DataType) -> Result
             Ok(DataType::UInt64)
         }
         other if other.is_numeric() || other.is_null() => Ok(DataType::Float64),
-        other => plan_err!("{function}: {argument} must be a number, not {other}"),
+        other => plan_err!("{function}: {argument} must be a number, not {}", type_name(other)),
     }
 }
 
@@ -28,7 +30,7 @@ pub(crate) fn time(function: &str, argument: &str, given: &DataType) -> Result<D
         DataType::Date32 | DataType::Date64 | DataType::Null => {
             Ok(DataType::Timestamp(TimeUnit::Nanosecond, None))
         }
-        other => plan_err!("{function}: {argument} must be a timestamp, not {other}"),
+        other => plan_err!("{function}: {argument} must be a timestamp, not {}", type_name(other)),
     }
 }
 

@@ -22,6 +22,7 @@ use datafusion::physical_plan::PhysicalExpr;
 use super::sliding_sum::SlidingSum;
 use crate::buckets::parse_duration;
 use crate::counters::{Compensated, Number, Point, Total, arguments};
+use crate::types::type_name;
 
 /// As many rows an average may move over.
 const ROWS_MAX: usize = 100_000;
@@ -105,7 +106,8 @@ impl WindowUDFImpl for AlongRows {
                         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
                         other => {
                             return plan_err!(
-                                "{name}: unit must be an interval, such as '1m', not {other}"
+                                "{name}: unit must be an interval, such as '1m', not {}",
+                                type_name(other)
                             );
                         }
                     });

@@ -215,7 +215,7 @@ async fn wrong_arguments_are_refused_by_name() {
     )
     .await;
     refused("SELECT time_bucket('1h', DATE '2024-01-01')", "whole days").await;
-    refused(&format!("SELECT time_bucket('1h', {time}, 5)"), "not Int64").await;
+    refused(&format!("SELECT time_bucket('1h', {time}, 5)"), "not BIGINT").await;
     refused("SELECT time_bucket('1h')", "time_bucket takes a width and a time").await;
     refused(
         &format!("SELECT time_bucket(w, t) FROM (VALUES (INTERVAL '1 hour', {time}), (INTERVAL '2 hours', {time})) AS v (w, t)"),

@@ -181,9 +181,9 @@ async fn bad_arguments_are_named() {
     let now = "TIMESTAMP '2024-01-01'";
     for (call, want) in [
         ("rate(1)".to_owned(), "rate(value, time) takes 2 arguments, not 1"),
-        (format!("rate('a', {now})"), "rate: value must be a number, not Utf8"),
-        (format!("increase(TRUE, {now})"), "increase: value must be a number, not Boolean"),
-        ("deriv(1, 2)".to_owned(), "deriv: time must be a timestamp, not Int64"),
+        (format!("rate('a', {now})"), "rate: value must be a number, not STRING"),
+        (format!("increase(TRUE, {now})"), "increase: value must be a number, not BOOLEAN"),
+        ("deriv(1, 2)".to_owned(), "deriv: time must be a timestamp, not BIGINT"),
         (format!("delta(1, {now}, 3)"), "delta(value, time) takes 2 arguments, not 3"),
         (format!("changes(DISTINCT 1, {now})"), "changes: DISTINCT is not supported"),
     ] {

@@ -59,7 +59,7 @@ async fn epochs_that_do_not_fit_are_refused() {
             "SELECT epoch_ns(arrow_cast(9223372037, 'Timestamp(Second, None)'))",
             "epoch_ns of a time",
         ),
-        ("SELECT epoch_ms(5)", "epoch_ms takes a time, not Int64"),
+        ("SELECT epoch_ms(5)", "epoch_ms takes a time, not BIGINT"),
         ("SELECT epoch_us()", "epoch_us takes one time"),
     ] {
         let error = run(&session(), sql).await.expect_err(sql).to_string();

@@ -223,7 +223,7 @@ async fn what_datafusion_has_is_there_by_group() {
 /// Calls over `(x, t)`, a number and a time, and what is said of them.
 const BAD_CALLS: &[(&str, &str)] = &[
     ("histogram(x, 0, 10)", "histogram(x, lo, hi, n) takes 4 arguments, not 3"),
-    ("histogram('a', 0, 10, 5)", "histogram: x must be a number, not Utf8"),
+    ("histogram('a', 0, 10, 5)", "histogram: x must be a number, not STRING"),
     ("histogram(x, 10, 10, 5)", "histogram: lo must be below hi, not 10 and 10"),
     ("histogram(x, 'NaN'::DOUBLE, 10, 5)", "histogram: lo must be a finite number, not NaN"),
     ("histogram(x, 0, 'Infinity'::DOUBLE, 5)", "histogram: hi must be a finite number, not inf"),
@@ -249,9 +249,9 @@ const BAD_CALLS: &[(&str, &str)] = &[
         "time_weighted_avg(value, time[, 'linear' | 'locf']) takes 2 to 3 arguments, not 1",
     ),
     ("mode(x, x)", "mode(x) takes 1 arguments, not 2"),
-    ("mad('a')", "mad: x must be a number, not Utf8"),
+    ("mad('a')", "mad: x must be a number, not STRING"),
     ("lttb(t, x, 2)", "lttb: n must be a whole number from 3 to 100000, not 2"),
-    ("lttb(x, t, 5)", "lttb: time must be a timestamp, not Int64"),
+    ("lttb(x, t, 5)", "lttb: time must be a timestamp, not BIGINT"),
     ("lttb(t, x, x)", "lttb: n must be a constant, not "),
     (
         "moving_average(x, 0) OVER ()",
@@ -260,21 +260,21 @@ const BAD_CALLS: &[(&str, &str)] = &[
     ("moving_average(x, x) OVER ()", "moving_average: n must be a constant, not "),
     ("ema(x, 0) OVER ()", "ema: alpha must be above 0 and at most 1, not 0"),
     ("ema(x, 1.5) OVER ()", "ema: alpha must be above 0 and at most 1, not 1.5"),
-    ("derivative(x, x) OVER ()", "derivative: time must be a timestamp, not Int64"),
+    ("derivative(x, x) OVER ()", "derivative: time must be a timestamp, not BIGINT"),
     (
         "derivative(x, t, 'soon') OVER ()",
         "derivative: unit must be an interval, such as '1m', not soon",
     ),
     (
         "derivative(x, t, 5) OVER ()",
-        "derivative: unit must be an interval, such as '1m', not Int64",
+        "derivative: unit must be an interval, such as '1m', not BIGINT",
     ),
     (
         "derivative(x, t, INTERVAL '1 month') OVER ()",
         "derivative: unit must not have months or years",
     ),
     ("derivative(x, t, INTERVAL '0 seconds') OVER ()", "derivative: unit must be longer than zero"),
-    ("cumulative_sum('a') OVER ()", "cumulative_sum: x must be a number, not Utf8"),
+    ("cumulative_sum('a') OVER ()", "cumulative_sum: x must be a number, not STRING"),
     ("zscore(x, x) OVER ()", "zscore(x) takes 1 arguments, not 2"),
 ];
 
