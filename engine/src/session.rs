@@ -10,7 +10,7 @@ use quorate_storage::{ReadLevel, WriteLevel};
 use crate::{Engine, Error, Outcome, StatementPlan};
 
 /// Options of a session, from headers, cookies or `SET`.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionOptions {
     /// Current database; `main` unless said.
     pub database: Option<String>,

@@ -119,6 +119,7 @@ fn cancel(shared: &Shared, info: &FlightInfo) -> Result<CancelStatus, Status> {
             continue;
         };
         let statement = Statement::open(Purpose::Ticket, &statement_handle, &shared.seal)?;
+        found |= shared.ahead.cancel(&statement.id);
         if let Some(queries) = shared.running.cancel(&statement.id) {
             found = true;
             for query in queries {

@@ -43,6 +43,7 @@ mod json_ticket;
 mod metadata;
 
 mod action;
+mod ahead;
 mod running;
 
 mod message;

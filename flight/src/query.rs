@@ -1,7 +1,7 @@
 //! Statements that are asked for as queries: planned by `GetFlightInfo`, run by `DoGet`.
 //!
-//! `GetFlightInfo` plans and runs nothing. The ticket that it gives holds the statement; `DoGet` runs it and streams. Some
-//! drivers send every statement this way, `INSERT` and `CREATE TABLE` too: such a ticket runs once, however often it is
+//! The ticket that `GetFlightInfo` gives holds the statement; `DoGet` runs it and streams. A query has a head start, see
+//! [`crate::ahead`]; everything else runs with `DoGet` alone. Some drivers send every statement this way, `INSERT` and `CREATE TABLE` too: such a ticket runs once, however often it is
 //! fetched, and its result is one row with the number of rows that changed.
 
 use std::pin::Pin;
@@ -17,7 +17,10 @@ use arrow_flight::{FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, Tic
 use bytes::Bytes;
 use futures::{FutureExt, Stream, StreamExt};
 use prost::Message;
-use quorate_engine::{Outcome, QueryStream, Session, SessionOptions, StatementKind};
+use quorate_engine::{
+    Error, ErrorKind, Outcome, QueryStream, Session, SessionOptions, StatementKind,
+};
+use tokio::task::JoinError;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Response, Status};
 
@@ -70,6 +73,10 @@ async fn info(
     let schema = wire_schema(&plan.schema, statement.times);
     statement.kind = plan.kind;
     statement.schema_hash = schema_hash(&schema)?;
+    if statement.kind == StatementKind::Query {
+        let query = (statement.sql.clone(), statement.parameters.clone());
+        shared.ahead.start(statement.id.clone(), &shared.engine, session, query);
+    }
     let ticket =
         TicketStatementQuery { statement_handle: statement.close(Purpose::Ticket, &shared.seal)? };
     let endpoint = FlightEndpoint::new().with_ticket(Ticket::new(ticket.as_any().encode_to_vec()));
@@ -149,8 +156,15 @@ pub(crate) async fn get(
     let guard = shared.running.enter(statement.id.clone());
     match statement.kind {
         StatementKind::Query => {
-            let session = shared.session(statement.options(&call));
-            match execute(&session, &statement.sql, statement.parameters.clone(), &guard).await? {
+            let options = statement.options(&call);
+            let started = shared.ahead.take(&statement.id, &shared.engine, &options);
+            let outcome = if let Some(started) = started {
+                unless_cancelled(started.map(joined), &guard).await?
+            } else {
+                let session = shared.session(options);
+                execute(&session, &statement.sql, statement.parameters.clone(), &guard).await?
+            };
+            match outcome {
                 Outcome::Rows(rows) => stream(&call, shared, &statement, rows, guard),
                 Outcome::Updated(count) => counted(count),
                 Outcome::Done => counted(Some(0)),
@@ -199,12 +213,26 @@ pub(crate) async fn execute(
     guard: &RunGuard,
 ) -> Result<Outcome, Status> {
     // Planning makes a future of tens of kilobytes.
-    let outcome = Box::pin(session.execute(sql, parameters));
+    unless_cancelled(Box::pin(session.execute(sql, parameters)), guard).await
+}
+
+async fn unless_cancelled(
+    outcome: impl Future<Output = Result<Outcome, Error>>,
+    guard: &RunGuard,
+) -> Result<Outcome, Status> {
     tokio::select! {
         biased;
         () = guard.token().cancelled() => Err(status::cancelled()),
         outcome = outcome => outcome.map_err(|e| status::of(&e)),
     }
+}
+
+/// What a query that was started ahead gives.
+fn joined(ended: Result<Result<Outcome, Error>, JoinError>) -> Result<Outcome, Error> {
+    ended.unwrap_or_else(|_| {
+        let message = "the query failed unexpectedly; the node goes on";
+        Err(Error::request(ErrorKind::Internal, message))
+    })
 }
 
 /// Lets the session's changes be held.

@@ -37,6 +37,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Extensions, Request, Response, Status, Streaming};
 
+use crate::ahead::Ahead;
 use crate::call::Call;
 use crate::counts::{CallCounts, Counted};
 use crate::message::SessionState;
@@ -73,11 +74,17 @@ pub struct ServiceOptions {
     pub message_bytes_max: usize,
     /// Bytes of all messages that have begun to come and are not whole yet.
     pub messages_bytes_max: usize,
+    /// How long a query that was started with the question for its schema waits for the one for its rows.
+    pub head_start: Duration,
 }
 
 impl Default for ServiceOptions {
     fn default() -> Self {
-        Self { message_bytes_max: 256 << 20, messages_bytes_max: 1 << 30 }
+        Self {
+            message_bytes_max: 256 << 20,
+            messages_bytes_max: 1 << 30,
+            head_start: Duration::from_secs(1),
+        }
     }
 }
 
@@ -93,6 +100,7 @@ pub(crate) struct Shared {
     pub(crate) engine: Arc<Engine>,
     pub(crate) seal: Seal,
     pub(crate) running: Running,
+    pub(crate) ahead: Ahead,
     pub(crate) ran_once: RanOnce,
     /// Sessions of clients that bring a token and no cookie.
     pub(crate) sessions: Mutex<BoundedMap<TokenId, SessionState>>,
@@ -113,6 +121,7 @@ impl Service {
                 engine,
                 seal,
                 running: Running::default(),
+                ahead: Ahead::new(options.head_start),
                 ran_once: RanOnce::default(),
                 sessions: Mutex::new(BoundedMap::new(SESSIONS_MAX)),
                 bound: Mutex::new(BoundedMap::new(BOUND_MAX).with_bytes_max(BOUND_BYTES_MAX)),

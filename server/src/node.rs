@@ -166,6 +166,7 @@ impl Node {
             ServiceOptions {
                 message_bytes_max: body_bytes_max.max(16 << 20),
                 messages_bytes_max: bodies,
+                ..ServiceOptions::default()
             },
         );
         door.open(Arc::clone(&engine), service.clone());

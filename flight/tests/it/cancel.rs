@@ -1,8 +1,11 @@
 //! Cancellation: by action, by a dropped stream, by time.
 
+use std::time::Duration;
+
 use arrow_flight::{Action, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus};
 use futures::TryStreamExt;
 use prost::Message;
+use quorate_flight::ServiceOptions;
 
 use crate::server::{Server, failure, table};
 
@@ -30,7 +33,8 @@ async fn until_running(server: &Server) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_query_is_cancelled_by_action() {
-    let server = Server::start().await;
+    let head_start = Duration::from_hours(1);
+    let server = Server::start_with(ServiceOptions { head_start, ..Default::default() }).await;
     let mut client = server.flight_sql().await;
     let info = client.execute(ENDLESS.to_owned(), None).await.unwrap();
     let cancel = |info: &arrow_flight::FlightInfo| {
@@ -43,7 +47,10 @@ async fn a_query_is_cancelled_by_action() {
         assert_eq!(results.len(), 1);
         CancelFlightInfoResult::decode(results[0].body.clone()).unwrap().status()
     };
+    // It has begun already, and the ticket is as good as before.
+    assert_eq!(status(&mut client).await, CancelStatus::Cancelled);
     assert_eq!(status(&mut client).await, CancelStatus::NotCancellable);
+    until_idle(&server).await;
     let ticket = info.endpoint[0].ticket.clone().unwrap();
     let mut fetching = server.flight_sql().await;
     let fetch =
@@ -53,6 +60,17 @@ async fn a_query_is_cancelled_by_action() {
     let error = fetch.await.unwrap().unwrap_err();
     assert!(error.to_string().contains("cancelled"), "{error}");
     until_idle(&server).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_that_nobody_fetches_ends() {
+    let head_start = Duration::from_millis(50);
+    let server = Server::start_with(ServiceOptions { head_start, ..Default::default() }).await;
+    let mut client = server.flight_sql().await;
+    let info = client.execute(ENDLESS.to_owned(), None).await.unwrap();
+    until_idle(&server).await;
+    assert!(info.endpoint[0].ticket.is_some());
     server.stop().await;
 }
 

@@ -1,13 +1,16 @@
 //! Queries: one schema everywhere, all values, statements that write.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type, Schema};
+use arrow_flight::sql::client::FlightSqlServiceClient;
 use arrow_flight::sql::{CommandStatementQuery, ProstMessageExt};
 use arrow_flight::{FlightDescriptor, Ticket};
 use futures::TryStreamExt;
 use prost::Message;
+use quorate_flight::ServiceOptions;
 
 use crate::server::{Server, change, cpu, pretty, rows, table};
 
@@ -113,6 +116,38 @@ async fn a_statement_that_writes_runs_at_do_get_and_once() {
     for _ in 0..2 {
         client.do_get(ticket.clone()).await.unwrap().try_collect::<Vec<_>>().await.unwrap();
     }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_begins_with_the_question_for_its_schema() {
+    let head_start = Duration::from_hours(1);
+    let server = Server::start_with(ServiceOptions { head_start, ..Default::default() }).await;
+    let mut ours = server.client().await;
+    cpu(&mut ours).await;
+    let mut client = server.flight_sql().await;
+    let count = async |client: &mut FlightSqlServiceClient<_>, ticket: &Ticket| {
+        let stream = client.do_get(ticket.clone()).await.unwrap();
+        pretty(&stream.try_collect::<Vec<_>>().await.unwrap())
+    };
+    let sql = "SELECT count(*) AS ahead FROM cpu";
+    let info = client.execute(sql.to_owned(), None).await.unwrap();
+    let ticket = info.endpoint[0].ticket.clone().unwrap();
+    // It runs, and holds its rows until they are fetched.
+    let list = "SELECT query FROM system.queries";
+    while !table(&mut ours, list).await.contains("ahead") {
+        tokio::task::yield_now().await;
+    }
+    change(&mut ours, "INSERT INTO cpu (time, host, n) VALUES ('2025-01-01', 'new', 9)").await;
+    assert_eq!(count(&mut client, &ticket).await, "3", "as it was when it was asked");
+    assert_eq!(count(&mut client, &ticket).await, "4", "who comes again has it run anew");
+
+    // Under other options it is another query.
+    let info = client.execute(sql.to_owned(), None).await.unwrap();
+    let ticket = info.endpoint[0].ticket.clone().unwrap();
+    change(&mut ours, "INSERT INTO cpu (time, host, n) VALUES ('2025-01-02', 'new', 9)").await;
+    client.set_header("query-timeout", "1m");
+    assert_eq!(count(&mut client, &ticket).await, "5");
     server.stop().await;
 }
 

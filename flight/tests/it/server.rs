@@ -26,6 +26,10 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start() -> Self {
+        Self::start_with(ServiceOptions::default()).await
+    }
+
+    pub(crate) async fn start_with(settings: ServiceOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut store = StoreOptions::new(dir.path().join("data"));
         store.shards = 2;
@@ -40,7 +44,7 @@ impl Server {
             settings: Vec::new(),
         };
         let engine = Engine::open(RealDisk::shared(), options).await.unwrap();
-        let service = Service::new(Arc::clone(&engine), ServiceOptions::default());
+        let service = Service::new(Arc::clone(&engine), settings);
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = Service::uri(listener.local_addr().unwrap());
         let (shutdown, stopped) = oneshot::channel::<()>();
