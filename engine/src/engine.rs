@@ -12,6 +12,7 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::optimizer::Analyzer;
 use datafusion::prelude::SessionConfig;
 use quorate_storage::{Disk, Durations, Store, StoreOptions};
 
@@ -267,6 +268,7 @@ fn template(
         .with_config(config)
         .with_runtime_env(env)
         .with_default_features()
+        .with_analyzer_rules(std::iter::once(times::rule()).chain(Analyzer::new().rules).collect())
         .with_analyzer_rule(Arc::new(InListRule))
         .with_analyzer_rule(Arc::new(OneZeroRule))
         .with_optimizer_rule(Arc::new(LastRowsRule))

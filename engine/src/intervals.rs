@@ -11,7 +11,7 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, PrimitiveArray, make_ar
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{
     ArrowPrimitiveType, DataType, Float64Type, Int64Type, IntervalMonthDayNano,
-    IntervalMonthDayNanoType, IntervalUnit,
+    IntervalMonthDayNanoType, IntervalUnit, TimeUnit,
 };
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{DFSchema, exec_err, internal_err};
@@ -58,6 +58,31 @@ fn with_text(mut expr: RawBinaryExpr, schema: &DFSchema) -> RawBinaryExpr {
     expr
 }
 
+/// Gives a date that a length with a time of day is added to a time of day too, as in `PostgreSQL`.
+fn with_clock(mut expr: RawBinaryExpr, schema: &DFSchema) -> RawBinaryExpr {
+    let is_date = |side: &Expr| {
+        side.get_type(schema).is_ok_and(|kind| matches!(kind, DataType::Date32 | DataType::Date64))
+    };
+    let wall = DataType::Timestamp(TimeUnit::Nanosecond, None);
+    if has_clock(&expr.right) && is_date(&expr.left) {
+        expr.left = cast_expr(expr.left, wall);
+    } else if has_clock(&expr.left) && is_date(&expr.right) {
+        expr.right = cast_expr(expr.right, wall);
+    }
+    expr
+}
+
+/// Whether it is a constant interval that is not of whole days.
+fn has_clock(expr: &Expr) -> bool {
+    const DAY_NANOSECONDS: i64 = 86_400_000_000_000;
+    match expr {
+        Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(span)), _) => {
+            span.nanoseconds % DAY_NANOSECONDS != 0
+        }
+        _ => false,
+    }
+}
+
 fn is_time(kind: &DataType) -> bool {
     matches!(kind, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64)
 }
@@ -79,7 +104,7 @@ impl ExprPlanner for SpanPlanner {
             BinaryOperator::Multiply => Scale::Times,
             BinaryOperator::Divide => Scale::Over,
             BinaryOperator::Plus | BinaryOperator::Minus => {
-                return Ok(PlannerResult::Original(with_text(expr, schema)));
+                return Ok(PlannerResult::Original(with_clock(with_text(expr, schema), schema)));
             }
             _ => return Ok(PlannerResult::Original(expr)),
         };

@@ -17,14 +17,14 @@ use datafusion::arrow::array::{
 use datafusion::arrow::datatypes::{DataType, Field, Float32Type, Float64Type};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::common::{DFSchema, ScalarValue, TableReference};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::{Case, ScalarFunction, Sort};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    BinaryExpr, ColumnarValue, Distinct, Expr, ExprSchemable, LogicalPlan, ScalarFunctionArgs,
-    ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    BinaryExpr, ColumnarValue, Distinct, Expr, ExprSchemable, LogicalPlan, Projection,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::optimizer::AnalyzerRule;
 
@@ -63,14 +63,53 @@ impl AnalyzerRule for OneZeroRule {
                 let node = LogicalPlan::Distinct(Distinct::On(on));
                 Ok(if said { Transformed::yes(node) } else { Transformed::no(node) })
             }
+            LogicalPlan::Distinct(Distinct::All(input)) => distinct(input),
             LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) => {
                 in_node(node, tells_apart, in_call)?
-                    .transform_data(|node| in_node(node, compares, as_compared))
+                    .transform_data(|node| in_node(node, compares, as_compared))?
+                    .transform_data(keys)
             }
             other => in_node(other, compares, as_compared),
         });
         Ok(rewritten?.data)
     }
+}
+
+/// Keys of groups that have floats inside, with 0 for −0.
+fn keys(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let names = NamePreserver::new(&node);
+    let LogicalPlan::Aggregate(mut aggregate) = node else { return Ok(Transformed::no(node)) };
+    let mut changed = false;
+    for key in &mut aggregate.group_expr {
+        if !matches!(key, Expr::GroupingSet(_))
+            && has_floats(&key.get_type(aggregate.input.schema())?)
+        {
+            let name = names.save(key);
+            *key = name.restore(one_zero(std::mem::take(key)));
+            changed = true;
+        }
+    }
+    let node = LogicalPlan::Aggregate(aggregate);
+    Ok(if changed { Transformed::yes(node) } else { Transformed::no(node) })
+}
+
+/// Distinct rows, whose columns have 0 for −0 where there are floats inside.
+fn distinct(input: Arc<LogicalPlan>) -> Result<Transformed<LogicalPlan>> {
+    let is_wanted = |field: &Arc<Field>| has_floats(field.data_type());
+    if !input.schema().fields().iter().any(is_wanted) {
+        return Ok(Transformed::no(LogicalPlan::Distinct(Distinct::All(input))));
+    }
+    let column = |(relation, field): (Option<&TableReference>, &Arc<Field>)| {
+        let column = Expr::from((relation, field));
+        if is_wanted(field) {
+            return one_zero(column).alias_qualified(relation.cloned(), field.name());
+        }
+        column
+    };
+    let columns = input.schema().iter().map(column).collect();
+    let input = Projection::try_new(columns, input)?;
+    let input = Arc::new(LogicalPlan::Projection(input));
+    Ok(Transformed::yes(LogicalPlan::Distinct(Distinct::All(input))))
 }
 
 /// Changes the expressions of a node that have such a part.
@@ -162,13 +201,16 @@ fn has_floats(kind: &DataType) -> bool {
 
 /// `CASE WHEN v = 0` for `CASE v WHEN 0`, and for `nullif(v, 0)`.
 fn as_equality(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let is_float = |expr: &Expr| Ok::<_, DataFusionError>(expr.get_type(schema)?.is_floating());
+    let is_float = |expr: &Expr| {
+        let kind = expr.get_type(schema)?;
+        Ok::<_, DataFusionError>(kind.is_floating() || has_floats(&kind))
+    };
     match expr {
         Expr::Case(Case { expr: Some(value), when_then_expr, else_expr })
             if is_float(&value)? && !value.is_volatile() =>
         {
             let when = |(when, then): (Box<Expr>, Box<Expr>)| {
-                (Box::new(value.as_ref().clone().eq(*when)), then)
+                (Box::new(equal(value.as_ref().clone(), *when)), then)
             };
             let when_then_expr = when_then_expr.into_iter().map(when).collect();
             Ok(Transformed::yes(Expr::Case(Case { expr: None, when_then_expr, else_expr })))
@@ -176,7 +218,7 @@ fn as_equality(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::ScalarFunction(call) if call.func.name() == "nullif" => match &call.args[..] {
             [value, other] if is_float(value)? && is_float(other)? && !value.is_volatile() => {
                 let null = Expr::Literal(ScalarValue::try_from(value.get_type(schema)?)?, None);
-                let when = (Box::new(value.clone().eq(other.clone())), Box::new(null));
+                let when = (Box::new(equal(value.clone(), other.clone())), Box::new(null));
                 let (when_then_expr, otherwise) = (vec![when], Some(Box::new(value.clone())));
                 let case = Case { expr: None, when_then_expr, else_expr: otherwise };
                 Ok(Transformed::yes(Expr::Case(case)))
@@ -185,6 +227,11 @@ fn as_equality(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         },
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// `a = b`, of floats or of what has some inside.
+fn equal(a: Expr, b: Expr) -> Expr {
+    one_zero(a).eq(one_zero(b))
 }
 
 /// Whether a call has an order, or tells values apart.
@@ -204,7 +251,8 @@ fn in_call(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let mut changed = false;
     let mut with_one_zero = |exprs: &mut Vec<Expr>| -> Result<()> {
         for expr in exprs {
-            if expr.get_type(schema)?.is_floating() && !is_one_zero(expr) {
+            let kind = expr.get_type(schema)?;
+            if (kind.is_floating() || has_floats(&kind)) && !is_one_zero(expr) {
                 *expr = one_zero(std::mem::take(expr));
                 changed = true;
             }

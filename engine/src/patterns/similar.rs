@@ -58,9 +58,14 @@ pub(super) fn regex_of(pattern: &str, escape: Option<char>) -> Result<String, St
                 repeatable = false;
             }
             '{' => {
-                let counts: String =
-                    characters.by_ref().map(|(_, c)| c).take_while(|c| *c != '}').collect();
-                if !is_counts(&counts) {
+                let mut counts = String::new();
+                let closed = characters.by_ref().map(|(_, c)| c).any(|c| {
+                    if c != '}' {
+                        counts.push(c);
+                    }
+                    c == '}'
+                });
+                if !closed || !is_counts(&counts) {
                     return wrong("a repetition is {m}, {m,} or {m,n}", at);
                 }
                 write!(out, "{{{counts}}}").expect("a String takes every write");

@@ -1,5 +1,6 @@
 //! `CREATE TABLE`: the definition translated to a command of the catalog; `AS` goes through the ingest.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::arrow::record_batch::RecordBatch;
@@ -20,6 +21,7 @@ use super::names::{TablePlace, name_of, stored_table};
 use super::parameters::ParameterRow;
 use super::{StatementContext, insert, query};
 use crate::ingest::{IngestMode, TableIngest};
+use crate::times::{in_zone, with_zone};
 use crate::{Error, ErrorKind, Outcome, Session};
 
 /// Runs a `CREATE TABLE`.
@@ -66,7 +68,8 @@ async fn create_as(
     }
     let statement = FrontStatement::Statement(Box::new(Statement::Query(Box::new(source.clone()))));
     let stream = query::start(session, sql, &statement, &ParameterRow::new()).await?;
-    let schema = stream.schema;
+    let zone = super::settings::time_zone(&context.options)?;
+    let schema = with_zone(&stream.schema, &zone);
     let mut writer = session
         .ingest(TableIngest {
             database: Some(place.database),
@@ -79,8 +82,8 @@ async fn create_as(
         })
         .await?;
     // Without rows, too, there is a table afterwards.
-    writer.write(&RecordBatch::new_empty(schema)).await?;
-    insert::write_all(&mut writer, stream.batches, |batch| Ok(batch.clone())).await?;
+    writer.write(&RecordBatch::new_empty(Arc::clone(&schema))).await?;
+    insert::write_all(&mut writer, stream.batches, |batch| in_zone(batch, &schema)).await?;
     insert::finish(writer).await
 }
 

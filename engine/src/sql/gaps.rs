@@ -21,7 +21,7 @@ use datafusion::sql::sqlparser::ast::{
     Expr as SqlExpr, FunctionArg, FunctionArgExpr, ObjectName, TableFactor,
 };
 use quorate_storage::ColumnKind;
-use quorate_timeseries::{GapLimits, fixed_interval, gaps};
+use quorate_timeseries::{GapLimits, fixed_interval, fixed_tolerance, gaps};
 
 use crate::catalog::column_kind;
 
@@ -214,7 +214,7 @@ impl RelationPlanner for GapsPlanner {
         let limits = GapLimits {
             interval: fixed_interval("gaps", "the interval", &lengths[0])?,
             tolerance: match lengths.get(1) {
-                Some(tolerance) => fixed_interval("gaps", "the tolerance", tolerance)?,
+                Some(tolerance) => fixed_tolerance("gaps", "the tolerance", tolerance)?,
                 None => 0,
             },
         };

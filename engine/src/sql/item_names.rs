@@ -1,15 +1,15 @@
 //! Names for casts that would have the name of another column.
 //!
-//! DataFusion 55 leaves casts out of names: it names `v::BIGINT` and `time AT TIME ZONE '…'` as the columns that they are of, and refuses two
-//! columns of one name: `SELECT v, v::BIGINT`, `SELECT time AT TIME ZONE '…' … ORDER BY time`. Where that would be, a cast is named as it is
-//! written.
+//! DataFusion 55 leaves casts out of names, and takes what has one name for one thing: it refuses `SELECT v, v::BIGINT`, and
+//! sorts `SELECT max(v)::TEXT … ORDER BY max(v)` by the text. So casts get names of their own: that of a column is named as
+//! the column, unless something else that is selected or sorted by is; all others are named as they are written.
 
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, Value, VisitMut,
-    VisitorMut,
+    Expr, Ident, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, Value,
+    VisitMut, VisitorMut, visit_expressions,
 };
 
 use super::names::name_of;
@@ -25,20 +25,62 @@ impl VisitorMut for NameCasts {
     type Break = Infallible;
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Infallible> {
-        let SetExpr::Select(select) = query.body.as_mut() else { return ControlFlow::Continue(()) };
-        let sorted: Vec<String> = match query.order_by.as_ref().map(|order| &order.kind) {
-            // What DISTINCT is sorted by must be selected, under the name that it has.
-            Some(OrderByKind::Expressions(keys)) if select.distinct.is_none() => {
-                keys.iter().filter_map(|key| column(&key.expr)).map(name_of).collect()
+        let Query { body, order_by, .. } = query;
+        let mut selects = Vec::new();
+        selects_of(body, &mut selects);
+        let mut sorted = Vec::new();
+        // What set operations are sorted by is what they give.
+        if let (1, Some(OrderBy { kind: OrderByKind::Expressions(keys), .. })) =
+            (selects.len(), &order_by)
+        {
+            for key in keys {
+                columns_in(&key.expr, &mut sorted);
             }
-            _ => Vec::new(),
-        };
-        name(select, &sorted);
+        }
+        let mut named = Vec::new();
+        for select in selects {
+            let mut others = sorted.clone();
+            for condition in [&select.having, &select.qualify].into_iter().flatten() {
+                columns_in(condition, &mut others);
+            }
+            named.push(name(select, &others));
+        }
+        // What is sorted by and selected is one thing, by its name: DISTINCT wants it so.
+        if let ([named], Some(OrderBy { kind: OrderByKind::Expressions(keys), .. })) =
+            (named.as_slice(), order_by)
+        {
+            for key in keys {
+                if let Some((_, alias)) = named.iter().find(|(expr, _)| *expr == key.expr) {
+                    key.expr = Expr::Identifier(alias.clone());
+                }
+            }
+        }
         ControlFlow::Continue(())
     }
 }
 
-fn name(select: &mut Select, sorted: &[String]) {
+/// The SELECTs that set operations put together.
+fn selects_of<'a>(body: &'a mut SetExpr, selects: &mut Vec<&'a mut Select>) {
+    match body {
+        SetExpr::Select(select) => selects.push(select),
+        SetExpr::SetOperation { left, right, .. } => {
+            selects_of(left, selects);
+            selects_of(right, selects);
+        }
+        _ => {}
+    }
+}
+
+/// The columns that an expression names.
+fn columns_in(expr: &Expr, columns: &mut Vec<String>) {
+    let ControlFlow::Continue(()) = visit_expressions(expr, |part| {
+        columns.extend(column(part).map(name_of));
+        ControlFlow::<Infallible>::Continue(())
+    });
+}
+
+/// Names the casts among what is selected; which, and how.
+fn name(select: &mut Select, others: &[String]) -> Vec<(Expr, Ident)> {
     let mut all = false;
     let mut names: Vec<String> = Vec::new();
     for item in &select.projection {
@@ -51,6 +93,7 @@ fn name(select: &mut Select, sorted: &[String]) {
             }
         }
     }
+    let mut named: Vec<(Expr, Ident)> = Vec::new();
     for item in &mut select.projection {
         let SelectItem::UnnamedExpr(expr) = item else { continue };
         let inner = without_casts(expr);
@@ -58,13 +101,24 @@ fn name(select: &mut Select, sorted: &[String]) {
             continue;
         }
         let name = name_of_plain(&inner);
-        let is_twice = names.iter().filter(|other| **other == name).count() > 1;
-        let is_column = column(&inner).is_some();
-        if is_twice || is_column && (all || sorted.contains(&name)) {
-            let alias = Ident::with_quote('"', expr.to_string());
-            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        let is_free = !all
+            && !others.contains(&name)
+            && names.iter().filter(|other| **other == name).count() == 1;
+        let mut alias = Ident::with_quote('"', expr.to_string());
+        if let (Some(column), true) = (column(&inner), is_free) {
+            alias = Ident::with_quote('"', name_of(column));
         }
+        let plain = alias.value.clone();
+        for number in 1.. {
+            if named.iter().all(|(_, other)| other.value != alias.value) {
+                break;
+            }
+            alias.value = format!("{plain}_{number}");
+        }
+        named.push((expr.clone(), alias.clone()));
+        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
     }
+    named
 }
 
 /// The name that a column of the answer has, about.

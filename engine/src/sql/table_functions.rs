@@ -12,11 +12,12 @@ use datafusion::arrow::datatypes::{DataType, IntervalUnit};
 use datafusion::common::{ScalarValue, TableReference};
 use datafusion::sql::parser::Statement as FrontStatement;
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, Interval, Statement, TableFactor, Value, VisitMut,
-    VisitorMut,
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Interval, ObjectName, Statement,
+    TableFactor, Value, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
+use quorate_timeseries::parse_duration;
 
 use super::gaps;
 use super::names::{name_of, quote_always};
@@ -120,22 +121,37 @@ impl VisitorMut for Steps {
     type Break = Infallible;
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Infallible> {
-        if let TableFactor::Table { name, args: Some(args), .. } = factor
-            && let [part] = name.0.as_slice()
-            && part.as_ident().is_some_and(|name| SERIES_OF_VALUES.contains(&&*name_of(name)))
-            && let [_, _, step] = args.args.as_mut_slice()
-            && let Some(Value::SingleQuotedString(_)) = value_of(step)
-            && let FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) = &*step
-        {
-            *step = unnamed(Expr::Interval(Interval {
-                value: Box::new(value.clone()),
-                leading_field: None,
-                leading_precision: None,
-                last_field: None,
-                fractional_seconds_precision: None,
-            }));
+        if let TableFactor::Table { name, args: Some(args), .. } = factor {
+            step_by_interval(name, &mut args.args);
         }
         ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Infallible> {
+        if let Expr::Function(call) = expr
+            && let FunctionArguments::List(list) = &mut call.args
+        {
+            step_by_interval(&call.name, &mut list.args);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn step_by_interval(name: &ObjectName, arguments: &mut [FunctionArg]) {
+    if let [part] = name.0.as_slice()
+        && part.as_ident().is_some_and(|name| SERIES_OF_VALUES.contains(&&*name_of(name)))
+        && let [_, _, step] = arguments
+        && let Some(Value::SingleQuotedString(length)) = value_of(step)
+        && parse_duration(length).is_some()
+        && let FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) = &*step
+    {
+        *step = unnamed(Expr::Interval(Interval {
+            value: Box::new(value.clone()),
+            leading_field: None,
+            leading_precision: None,
+            last_field: None,
+            fractional_seconds_precision: None,
+        }));
     }
 }
 

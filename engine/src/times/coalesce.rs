@@ -1,27 +1,33 @@
-//! The SQL function `coalesce`: DataFusion's, of times and texts too.
+//! The SQL functions `coalesce` and `nvl` (`ifnull`): DataFusion's, of times and texts too.
 //!
 //! DataFusion 55 finds no type for a time and a text, where a comparison of both has one: `coalesce(max(time), '1970-01-01')`.
+//! And its `nvl` makes texts of times.
 
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, FieldRef, TimeUnit};
+use datafusion::common::plan_err;
 use datafusion::error::Result;
 use datafusion::functions::core;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature,
+    ScalarUDFImpl, Signature, Volatility,
 };
 
-/// `coalesce(x, …)`.
+/// `coalesce(x, …)` or `nvl(x, y)`.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Coalesce {
     inner: Arc<ScalarUDF>,
+    signature: Signature,
 }
 
-/// The function.
-pub(super) fn coalesce() -> Arc<ScalarUDF> {
-    Arc::new(ScalarUDF::from(Coalesce { inner: core::coalesce() }))
+/// The functions.
+pub(super) fn functions() -> [Arc<ScalarUDF>; 2] {
+    [core::coalesce(), core::nvl()].map(|inner| {
+        let signature = Signature::user_defined(Volatility::Immutable);
+        Arc::new(ScalarUDF::from(Coalesce { inner, signature }))
+    })
 }
 
 /// The type of times among which there are texts and dates.
@@ -42,12 +48,16 @@ fn time_of(types: &[DataType]) -> Option<DataType> {
 }
 
 impl ScalarUDFImpl for Coalesce {
-    fn name(&self) -> &'static str {
-        "coalesce"
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
     }
 
     fn signature(&self) -> &Signature {
-        self.inner.signature()
+        &self.signature
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
@@ -61,7 +71,10 @@ impl ScalarUDFImpl for Coalesce {
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         match time_of(types) {
             Some(time) => Ok(vec![time; types.len()]),
-            None => self.inner.inner().coerce_types(types),
+            None if self.name() == "nvl" && types.len() != 2 => {
+                plan_err!("nvl(x, y) takes 2 arguments, not {}", types.len())
+            }
+            None => core::coalesce().inner().coerce_types(types),
         }
     }
 

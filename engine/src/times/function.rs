@@ -1,4 +1,5 @@
-//! The function that makes instants of texts, dates and times without a zone. No statement can name it.
+//! The function that makes instants of texts, dates and times without a zone, and of instants what clocks on the wall
+//! show. No statement can name it.
 
 use std::sync::Arc;
 
@@ -11,9 +12,10 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::instants;
+use super::{instants, walls};
 
-/// `local_time(x)`: what a clock on the wall of a zone says, as a time with that zone.
+/// `local_time(x)`: what a clock on the wall of a zone says, as a time with that zone; of a time with a zone, what a clock
+/// on the wall there says, as a time without.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct LocalTime {
     target: DataType,
@@ -37,11 +39,12 @@ pub(super) fn local_value(value: &ScalarValue, target: &DataType) -> Result<Scal
 }
 
 fn invoke(argument: &ColumnarValue, target: &DataType) -> Result<ColumnarValue> {
-    let DataType::Timestamp(_, Some(zone)) = target else {
-        return datafusion::common::internal_err!("{target} has no zone");
-    };
     let array = argument.to_array(1)?;
-    let times = instants(&array, Some(zone)).map_err(|e| match argument {
+    let times = match target {
+        DataType::Timestamp(_, Some(zone)) => instants(&array, Some(zone)),
+        _ => walls(&array),
+    }
+    .map_err(|e| match argument {
         ColumnarValue::Scalar(_) => DataFusionError::Plan(e.message),
         ColumnarValue::Array(_) => DataFusionError::Execution(e.message),
     })?;

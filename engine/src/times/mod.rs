@@ -7,6 +7,8 @@
 mod coalesce;
 mod function;
 mod rewrite;
+mod rows;
+mod rule;
 
 use std::sync::Arc;
 
@@ -22,13 +24,23 @@ use datafusion::arrow::datatypes::{DataType, Date32Type, TimeUnit, TimestampNano
 
 use datafusion::error::DataFusionError;
 use datafusion::execution::{FunctionRegistry, SessionState};
+use datafusion::optimizer::AnalyzerRule;
+
+pub(crate) use rows::{in_zone, with_zone};
 
 use crate::engine::UTC;
+
+/// The rule that comes before all others of an analyzer.
+pub(crate) fn rule() -> Arc<dyn AnalyzerRule + Send + Sync> {
+    Arc::new(rule::TimeRule)
+}
 
 /// Makes a state read times as this module does.
 pub(crate) fn install(state: &mut SessionState) -> Result<(), DataFusionError> {
     state.register_function_rewrite(Arc::new(rewrite::TimeRewrite))?;
-    state.register_udf(coalesce::coalesce())?;
+    for function in coalesce::functions() {
+        state.register_udf(function)?;
+    }
     Ok(())
 }
 
@@ -114,6 +126,12 @@ fn read(text: &str, zone: Tz) -> Result<i64, String> {
              '2024-01-31T06:30:00.123456789Z' or '2024-01-31 06:30:00+01:00'"
         )
     };
+    if let Some((clock, name)) = full.rsplit_once(' ')
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && let Some(zone) = quorate_timeseries::zone_named(name)
+    {
+        return read(clock, zone_of(zone)?);
+    }
     let utc = string_to_datetime(&Utc, &full).map_err(|_| wrong())?;
     // A text with a zone of its own is the same instant wherever it is read.
     let elsewhere = FixedOffset::east_opt(3600).ok_or_else(wrong)?;
@@ -154,6 +172,23 @@ pub(crate) fn instants(array: &dyn Array, zone: Option<&Arc<str>>) -> Result<Arr
         }
     }?;
     Ok(Arc::new(times.with_timezone_opt(zone.cloned())))
+}
+
+/// What clocks on the wall of the zone of times show.
+fn walls(array: &dyn Array) -> Result<ArrayRef, NoTime> {
+    let DataType::Timestamp(_, Some(zone)) = array.data_type() else {
+        return cast_to(array, &DataType::Timestamp(TimeUnit::Nanosecond, None));
+    };
+    let tz = zone_of(zone).map_err(|message| NoTime { row: 0, message })?;
+    let kind = DataType::Timestamp(TimeUnit::Nanosecond, Some(Arc::clone(zone)));
+    let times = cast_to(array, &kind)?;
+    let walls = each(times.as_primitive::<TimestampNanosecondType>().iter(), |time| {
+        let time = DateTime::from_timestamp_nanos(time);
+        let wall = time.with_timezone(&tz).naive_local();
+        nanoseconds(&wall.and_utc())
+            .ok_or_else(|| format!("{time}, as {zone} shows it, is out of range: {RANGE}"))
+    })?;
+    Ok(Arc::new(walls))
 }
 
 fn cast_to(array: &dyn Array, want: &DataType) -> Result<ArrayRef, NoTime> {
@@ -213,6 +248,10 @@ mod tests {
         let new_york = |time| text(time, "America/New_York").unwrap();
         assert_eq!(new_york("2024-11-03 01:30:00"), "2024-11-03T06:30:00");
         assert_eq!(new_york("2024-11-03 01:30:00-04:00"), "2024-11-03T05:30:00");
+        assert_eq!(
+            text("2024-11-03 01:30 america/new_york", "UTC").unwrap(),
+            "2024-11-03T06:30:00"
+        );
     }
 
     #[test]

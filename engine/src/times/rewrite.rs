@@ -3,17 +3,24 @@
 //! DataFusion 55 compares a date with a time by taking the zone from both, so that the date begins at midnight in UTC
 //! whatever the zone is.
 
+use std::sync::Arc;
+
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::expr::{Between, Case, InList, ScalarFunction};
+use datafusion::logical_expr::expr::{
+    Between, Case, InList, InSubquery, ScalarFunction, SetComparison,
+};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
-use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, Operator, TryCast};
+use datafusion::logical_expr::{
+    BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, Projection, Subquery, TryCast,
+};
 
 use super::function::{local_time, local_value};
 use super::instants;
+use crate::engine::UTC;
 
 /// Functions whose arguments are one type.
 const OF_ONE_TYPE: [&str; 5] = ["coalesce", "greatest", "least", "nullif", "nvl"];
@@ -51,7 +58,7 @@ impl FunctionRewrite for TimeRewrite {
                     .map(|(when, then)| (when.as_mut(), then.as_mut()))
                     .unzip();
                 thens.extend(else_expr.as_deref_mut());
-                let answers = together(thens, false, schema)?;
+                let answers = together(thens, true, schema)?;
                 let compared = match expr {
                     Some(expr) => {
                         let all = std::iter::once(expr.as_mut()).chain(whens);
@@ -65,6 +72,13 @@ impl FunctionRewrite for TimeRewrite {
                 if OF_ONE_TYPE.contains(&func.name()) =>
             {
                 together(args.iter_mut().collect(), true, schema)?
+            }
+            Expr::ScalarFunction(ScalarFunction { func, args }) if func.name() == "nvl2" => {
+                together(args.iter_mut().skip(1).collect(), true, schema)?
+            }
+            Expr::InSubquery(InSubquery { expr, subquery, .. })
+            | Expr::SetComparison(SetComparison { expr, subquery, .. }) => {
+                with_subquery(expr, subquery, schema)?
             }
             Expr::Cast(Cast { expr: inner, field }) => {
                 if let Some(time) = cast_time(inner, field.data_type(), schema)? {
@@ -118,7 +132,44 @@ fn together(exprs: Vec<&mut Expr>, with_text: bool, schema: &DFSchema) -> Result
     Ok(changed)
 }
 
-fn becomes_time(kind: &DataType, with_text: bool) -> bool {
+/// Makes a value or the rows of a subquery that it is compared with instants, if the other side is.
+fn with_subquery(expr: &mut Expr, subquery: &mut Subquery, schema: &DFSchema) -> Result<bool> {
+    let (Ok(kind), [field]) = (expr.get_type(schema), subquery.subquery.schema().fields().as_ref())
+    else {
+        return Ok(false);
+    };
+    let is_zoned = |kind: &DataType| matches!(kind, DataType::Timestamp(_, Some(_)));
+    if is_zoned(&kind) && becomes_time(field.data_type(), true) {
+        let plan = with_times(Arc::clone(&subquery.subquery), std::slice::from_ref(&Some(kind)))?;
+        subquery.subquery = Arc::new(plan);
+        return Ok(true);
+    }
+    if is_zoned(field.data_type()) && becomes_time(&kind, true) {
+        *expr = as_time(std::mem::take(expr), field.data_type())?;
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+/// A plan whose columns are instants where a type is given.
+pub(super) fn with_times(
+    plan: Arc<LogicalPlan>,
+    kinds: &[Option<DataType>],
+) -> Result<LogicalPlan> {
+    let columns = plan.schema().iter().zip(kinds).map(|((relation, field), kind)| {
+        let column = Expr::from((relation, field));
+        match kind {
+            Some(kind) if becomes_time(field.data_type(), true) => {
+                Ok(as_time(column, kind)?.alias_qualified(relation.cloned(), field.name()))
+            }
+            _ => Ok(column),
+        }
+    });
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    Ok(LogicalPlan::Projection(Projection::try_new(columns, plan)?))
+}
+
+pub(super) fn becomes_time(kind: &DataType, with_text: bool) -> bool {
     match kind {
         DataType::Date32 | DataType::Date64 | DataType::Timestamp(_, None) => true,
         kind => with_text && kind.is_string(),
@@ -126,7 +177,7 @@ fn becomes_time(kind: &DataType, with_text: bool) -> bool {
 }
 
 /// The instant that an expression is; of a constant, at once.
-fn as_time(expr: Expr, target: &DataType) -> Result<Expr> {
+pub(super) fn as_time(expr: Expr, target: &DataType) -> Result<Expr> {
     // Finer than the other side need not be, but a text may well be.
     let target = match target {
         DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Nanosecond, zone.clone()),
@@ -138,10 +189,21 @@ fn as_time(expr: Expr, target: &DataType) -> Result<Expr> {
     })
 }
 
+/// Whether it is a time whose zone does not show what UTC does.
+fn has_own_zone(kind: &DataType) -> bool {
+    matches!(kind, DataType::Timestamp(_, Some(zone)) if zone.as_ref() != UTC)
+}
+
 /// What a cast to a time is, if DataFusion's is not to be had.
 fn cast_time(inner: &Expr, target: &DataType, schema: &DFSchema) -> Result<Option<Expr>> {
     let DataType::Timestamp(_, zone) = target else { return Ok(None) };
     let Ok(kind) = inner.get_type(schema) else { return Ok(None) };
+    if zone.is_none() && has_own_zone(&kind) {
+        return Ok(Some(match inner {
+            Expr::Literal(value, _) => Expr::Literal(local_value(value, target)?, None),
+            other => local_time(other.clone(), target.clone()),
+        }));
+    }
     if zone.is_some() {
         if !becomes_time(&kind, true) {
             return Ok(None);

@@ -33,6 +33,11 @@ pub fn fixed_interval(function: &str, argument: &str, value: &ScalarValue) -> Re
     }
 }
 
+/// A fixed length in nanoseconds that may be none, or an error that names the argument.
+pub fn fixed_tolerance(function: &str, argument: &str, value: &ScalarValue) -> Result<i64> {
+    if Width::is_zero(value) { Ok(0) } else { fixed_interval(function, argument, value) }
+}
+
 /// What [`gaps`] looks for, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GapLimits {

@@ -33,7 +33,7 @@ use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 
 pub use asof::{CutAlike, Keyed, part_as_of_joins};
 pub use buckets::parse_duration;
-pub use gaps::{GapLimits, fixed_interval, gaps};
+pub use gaps::{GapLimits, fixed_interval, fixed_tolerance, gaps};
 pub use runs::group_by_runs;
 pub use types::type_name;
 pub use within::sort_within;

@@ -33,6 +33,11 @@ pub(crate) enum Width {
 }
 
 impl Width {
+    /// Whether a constant is an interval of nothing.
+    pub(crate) fn is_zero(value: &ScalarValue) -> bool {
+        parts(value) == Some((0, 0))
+    }
+
     /// Reads a constant argument of `function`; `None` for NULL.
     pub(crate) fn of(function: &str, value: &ScalarValue) -> Result<Option<Self>> {
         if value.is_null() {
