@@ -43,6 +43,7 @@ mod session_functions;
 mod settings;
 mod show;
 mod table_functions;
+mod templates;
 mod update;
 mod values;
 mod view;

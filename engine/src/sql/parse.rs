@@ -58,11 +58,16 @@ pub(crate) struct Parsed {
     pub(crate) parameters: Vec<String>,
 }
 
+/// The tokens of a text.
+pub(super) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>, Error> {
+    Tokenizer::new(&DIALECT, sql)
+        .tokenize_with_location()
+        .map_err(|e| syntax(e.message, e.location.line, e.location.column))
+}
+
 /// What a statement has after its first `AS`, as it was written.
 pub(super) fn text_after_as(sql: &str) -> Result<String, Error> {
-    let tokens = Tokenizer::new(&DIALECT, sql)
-        .tokenize_with_location()
-        .map_err(|e| syntax(e.message, e.location.line, e.location.column))?;
+    let tokens = tokens(sql)?;
     prepared::text_after_as(sql, &tokens)
         .ok_or_else(|| Error::request(ErrorKind::Internal, format!("there is no AS in {sql}")))
 }
@@ -77,9 +82,7 @@ pub(crate) fn query(sql: &str) -> Result<Statement, Error> {
 
 /// Parses one statement.
 pub(crate) fn parse(sql: &str) -> Result<Parsed, Error> {
-    let tokens = Tokenizer::new(&DIALECT, sql)
-        .tokenize_with_location()
-        .map_err(|e| syntax(e.message, e.location.line, e.location.column))?;
+    let tokens = tokens(sql)?;
     chains::check(&tokens)?;
     let (tokens, parameters) = number_parameters(without_parentheses(tokens))?;
     let end = end_of(&tokens);

@@ -10,7 +10,8 @@
 //!   level for every run, as for a new text.
 //! - Plans that are kept read stored tables and nothing else: all other tables may hold what their statement alone knows.
 //! - Only of texts that are queries: a `DELETE` asks a query of its own first, which is not what its text stands for.
-//! - No parameters: their values decide types.
+//! - No parameters: their values decide types. But see [`super::templates`]: texts that conditions compare with are taken
+//!   out of a query, and what is left is kept, too.
 //!
 //! **Limits.** Least recently used plans are forgotten, and all of them when the catalog changes; long texts are not kept. `EXPLAIN` is planned anew, so that it says
 //! what planning costs.
@@ -36,7 +37,7 @@ use crate::{Error, SessionOptions};
 /// Plans that are kept.
 const PLANS_MAX: NonZeroUsize = NonZeroUsize::new(256).expect("it is not zero");
 /// Bytes of the longest text whose plan is kept.
-const TEXT_BYTES_MAX: usize = 4 << 10;
+pub(super) const TEXT_BYTES_MAX: usize = 4 << 10;
 
 /// What a plan depends on besides the catalog.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -66,12 +67,33 @@ pub(crate) struct KnownPlan {
     catalog: Arc<Catalog>,
 }
 
+/// The plan of a query whose conditions compare with parameters.
+#[derive(Debug)]
+pub(super) struct KnownTemplate {
+    /// Not analyzed; none where it cannot be planned.
+    pub(super) plan: Option<LogicalPlan>,
+    shared: BTreeSet<TableId>,
+    catalog: Arc<Catalog>,
+}
+
 /// The plans over one version of the catalog.
 #[derive(Debug)]
 struct Plans {
     by_text: LruCache<Asked, Arc<KnownPlan>>,
+    templates: LruCache<Asked, Arc<KnownTemplate>>,
     /// The version of the last one: older ones go with it, and with them the versions that they hold.
     catalog: Option<Arc<Catalog>>,
+}
+
+impl Plans {
+    /// Forgets the plans over other versions of the catalog than this.
+    fn over(&mut self, catalog: &Arc<Catalog>) {
+        if !self.catalog.as_ref().is_some_and(|known| Arc::ptr_eq(known, catalog)) {
+            self.by_text.clear();
+            self.templates.clear();
+            self.catalog = Some(Arc::clone(catalog));
+        }
+    }
 }
 
 impl KnownPlan {
@@ -90,7 +112,8 @@ pub(crate) struct KnownPlans {
 
 impl Default for KnownPlans {
     fn default() -> Self {
-        let plans = Plans { by_text: LruCache::new(PLANS_MAX), catalog: None };
+        let (by_text, templates) = (LruCache::new(PLANS_MAX), LruCache::new(PLANS_MAX));
+        let plans = Plans { by_text, templates, catalog: None };
         Self { plans: Mutex::new(plans), used: AtomicU64::new(0) }
     }
 }
@@ -115,20 +138,69 @@ impl KnownPlans {
         if sql.len() > TEXT_BYTES_MAX || !reads_stored_tables_alone(plan)? {
             return Ok(());
         }
-        let asked = Asked::new(sql, &context.options)?;
         let known = KnownPlan {
             plan: plan.clone(),
             shared: context.views.shared(),
             catalog: Arc::clone(&context.catalog),
         };
-        let mut plans = self.plans.lock();
-        let is_same = plans.catalog.as_ref().is_some_and(|catalog| known.is_current(catalog));
-        if !is_same {
-            plans.by_text.clear();
-            plans.catalog = Some(Arc::clone(&context.catalog));
-        }
-        plans.by_text.put(asked, Arc::new(known));
+        self.put(sql, context, known)?;
         Ok(())
+    }
+
+    fn put(
+        &self,
+        sql: &str,
+        context: &StatementContext,
+        known: KnownPlan,
+    ) -> Result<Arc<KnownPlan>, Error> {
+        let (asked, known) = (Asked::new(sql, &context.options)?, Arc::new(known));
+        let mut plans = self.plans.lock();
+        plans.over(&context.catalog);
+        plans.by_text.put(asked, Arc::clone(&known));
+        Ok(known)
+    }
+
+    /// The plan of a template over this version of the catalog.
+    pub(super) fn template(
+        &self,
+        text: &str,
+        context: &StatementContext,
+    ) -> Result<Option<Arc<KnownTemplate>>, Error> {
+        let asked = Asked::new(text, &context.options)?;
+        let known = self.plans.lock().templates.get(&asked).cloned();
+        Ok(known.filter(|known| Arc::ptr_eq(&known.catalog, &context.catalog)))
+    }
+
+    /// Keeps the plan of a template, or that there is none that can be used again.
+    pub(super) fn keep_template(
+        &self,
+        text: &str,
+        context: &StatementContext,
+        plan: Option<LogicalPlan>,
+    ) -> Result<Arc<KnownTemplate>, Error> {
+        let asked = Asked::new(text, &context.options)?;
+        let is_usable = |plan: &LogicalPlan| reads_stored_tables_alone(plan).unwrap_or_default();
+        let known = Arc::new(KnownTemplate {
+            plan: plan.filter(is_usable),
+            shared: context.views.shared(),
+            catalog: Arc::clone(&context.catalog),
+        });
+        let mut plans = self.plans.lock();
+        plans.over(&context.catalog);
+        plans.templates.put(asked, Arc::clone(&known));
+        Ok(known)
+    }
+
+    /// Keeps the analyzed plan of a text that came of a template.
+    pub(super) fn keep_like(
+        &self,
+        sql: &str,
+        context: &StatementContext,
+        plan: LogicalPlan,
+        template: &KnownTemplate,
+    ) -> Result<Arc<KnownPlan>, Error> {
+        let (shared, catalog) = (template.shared.clone(), Arc::clone(&template.catalog));
+        self.put(sql, context, KnownPlan { plan, shared, catalog })
     }
 
     /// Counts a plan that is used again.

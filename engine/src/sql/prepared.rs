@@ -101,7 +101,7 @@ fn is_as(token: &TokenWithSpan) -> bool {
 }
 
 /// The byte at which a line and column (in characters, both from 1) begin.
-fn offset_of(sql: &str, at: Location) -> usize {
+pub(super) fn offset_of(sql: &str, at: Location) -> usize {
     let line = usize::try_from(at.line.saturating_sub(1)).unwrap_or(usize::MAX);
     let column = usize::try_from(at.column.saturating_sub(1)).unwrap_or(usize::MAX);
     let begin: usize = sql.split_inclusive('\n').take(line).map(str::len).sum();

@@ -17,7 +17,7 @@ use super::parse::{Parsed, parse};
 use super::series::SeriesQuestion;
 use super::{
     StatementContext, alter, cluster, context, create, current_database, delete, insert, notes,
-    prepared, query, settings, show, update, view,
+    prepared, query, settings, show, templates, update, view,
 };
 use crate::exec::all_nullable;
 use crate::{
@@ -92,7 +92,10 @@ pub(crate) async fn plan(
 /// The schema of a query whose plan is known and still current.
 async fn known_schema(session: &Session, sql: &str) -> Result<Option<SchemaRef>, Error> {
     let (engine, options) = (session.engine(), session.options());
-    let Some(known) = engine.plans().get(sql, &options) else { return Ok(None) };
+    let Some(known) = engine.plans().get(sql, &options) else {
+        let like = templates::plan(session, sql).await?;
+        return Ok(like.map(|known| Arc::clone(known.plan.schema().inner())));
+    };
     let catalog = context::catalog(engine, &options).await?;
     if !known.is_current(&catalog) {
         return Ok(None);
@@ -241,8 +244,12 @@ pub(crate) async fn execute(
 
 /// Starts a query whose plan is known, if it is and can still be used.
 async fn start_known(session: &Session, sql: &str) -> Result<Option<QueryStream>, Error> {
-    let Some(known) = session.engine().plans().get(sql, &session.options()) else {
-        return Ok(None);
+    let known = match session.engine().plans().get(sql, &session.options()) {
+        Some(known) => known,
+        None => match templates::plan(session, sql).await? {
+            Some(known) => known,
+            None => return Ok(None),
+        },
     };
     match query::start_known(session, sql, known).await {
         // The catalog moved.

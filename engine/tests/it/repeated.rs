@@ -167,3 +167,68 @@ async fn now_moves_between_two_runs_of_one_text() {
     assert!(first.0 < second.0, "{first:?} {second:?}");
     assert_ne!(first.1, second.1);
 }
+
+#[tokio::test]
+async fn queries_that_differ_in_what_they_compare_with_are_planned_alike() {
+    let db = Fixture::new().await.cpu().await;
+    let shape = |host: &str, from: &str, until: &str| {
+        format!(
+            "SELECT host, date_bin('1m', time) AS m, max(usage) FROM cpu WHERE host IN ('{host}', 'c') AND \
+             time >= '{from}' AND time < '{until}' GROUP BY host, m ORDER BY host, m"
+        )
+    };
+    let day = "2024-01-01";
+    let c = "c 2024-01-01T00:00:00Z 5.0";
+    db.check(&shape("a", day, "2024-01-01T00:01:00Z"), &["a 2024-01-01T00:00:00Z 1.0", c]).await;
+    for (host, from, until, want) in [
+        ("a", "2024-01-01 00:01", "2024-01-02", vec!["a 2024-01-01T00:01:00Z 2.0"]),
+        ("b", day, "2024-01-01 00:02", vec!["b 2024-01-01T00:00:00Z 3.0", c]),
+        ("it''s", day, "2024-01-02", vec![c]),
+        ("$1", "2023-01-01", day, vec![]),
+    ] {
+        let before = reused(&db);
+        db.check(&shape(host, from, until), &want).await;
+        // Once for the template, and once for the text that it has made known.
+        assert_eq!(reused(&db), before + 2, "{host}");
+    }
+    // What is wrong with a text is said of the text.
+    db.check_error(&shape("a", "soon", day), "'soon' is not a time").await;
+    db.check_error(&shape("a", day, "9999-01-01"), "'9999-01-01' is out of range").await;
+    // Another catalog, another time zone.
+    db.run("ALTER TABLE cpu ADD COLUMN extra BIGINT").await;
+    db.check(&shape("b", day, "2024-01-01 00:02"), &["b 2024-01-01T00:00:00Z 3.0", c]).await;
+    db.run("SET timezone = 'America/New_York'").await;
+    db.check(&shape("a", day, "2024-01-02"), &[]).await;
+    db.check(&shape("a", "2023-12-31 19:01", "2024-01-01"), &["a 2023-12-31T19:01:00-05:00 2.0"])
+        .await;
+}
+
+#[tokio::test]
+async fn texts_of_every_type_are_compared_as_in_a_query_that_is_planned_by_itself() {
+    let db = Fixture::new().await.cpu().await;
+    db.run("CREATE TABLE kinds (time TIMESTAMP NOT NULL, t STRING, f DOUBLE, i BIGINT, b BOOLEAN, s STRING, \
+            PRIMARY KEY (t, time))")
+        .await;
+    db.run("INSERT INTO kinds VALUES ('2024-01-01', 'x', 1.5, 1, true, 'one'), ('2024-01-02', 'y', 'NaN', 10, false, \
+            NULL), ('2024-01-03', NULL, -0.0, -1, NULL, '10')")
+        .await;
+    let values = ["x", "1.5", "1", "10", "true", "one", "NaN", "2024-01-02", "", "-1", "0"];
+    for column in ["time", "t", "f", "i", "b", "s"] {
+        for value in values {
+            for (op, turned) in [("=", "="), ("<>", "<>"), ("<", ">"), (">=", "<=")] {
+                let alike =
+                    format!("SELECT time FROM kinds WHERE {column} {op} '{value}' ORDER BY time");
+                let alone = format!(
+                    "SELECT time FROM kinds WHERE '{value}' {turned} {column} ORDER BY time"
+                );
+                let got = rows(&db.session, &alike, None).await.map_err(|e| e.to_string());
+                let want = rows(&db.session, &alone, None).await.map_err(|e| e.to_string());
+                assert_eq!(got.is_ok(), want.is_ok(), "{alike}: {got:?} {want:?}");
+                if let (Ok(got), Ok(want)) = (got, want) {
+                    assert_eq!(got, want, "{alike}");
+                }
+            }
+        }
+    }
+    assert!(reused(&db) > 0);
+}

@@ -1,0 +1,284 @@
+//! Queries that differ in what their conditions compare columns with, and in nothing else, are planned alike.
+//!
+//! A dashboard asks the same of another host and of another hour. The texts in `host = 'a'`, `time >= '2024-01-01'`,
+//! `host IN ('a', 'b')` and `time BETWEEN '…' AND '…'` are taken out of such a query, what is left is planned once with
+//! parameters in their places, and for each query the texts are put in again. What follows from the texts themselves
+//! (their types, constants, pruning) is left to the query, as for parameters of a prepared statement.
+//!
+//! Only of queries with one SELECT and no parameters of their own. What cannot be planned this way, or fails, is planned
+//! as it stands, and errors are those of the query as it stands.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::parser::Statement as FrontStatement;
+use datafusion::sql::sqlparser::ast::Statement;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::action::Action;
+use super::parameters::{ParameterRow, bind};
+use super::parse::{ParsedStatement, parse, tokens};
+use super::plans::{KnownPlan, KnownTemplate, TEXT_BYTES_MAX};
+use super::prepared::offset_of;
+use super::{StatementContext, query};
+use crate::{Error, Session};
+
+/// Texts that are taken out of one query.
+const VALUES_MAX: usize = 64;
+/// Tokens of a query that is put together where it arrives: it nests too little to need the stack of the query threads, and
+/// takes less time than the way to them.
+const TOKENS_FEW: usize = 200;
+
+/// A query without the texts that its conditions compare with.
+#[derive(Debug, PartialEq, Eq)]
+struct Template {
+    /// With `$1`, `$2` … in their places.
+    text: String,
+    values: Vec<String>,
+    /// Whether the query is a short one.
+    is_short: bool,
+}
+
+/// The plan of a query that is like one that was planned before.
+pub(super) async fn plan(session: &Session, sql: &str) -> Result<Option<Arc<KnownPlan>>, Error> {
+    let Some(template) = Template::of(sql) else { return Ok(None) };
+    let context = StatementContext::of(session).await?;
+    let plans = session.engine().plans();
+    let known = plans.template(&template.text, &context)?;
+    if let Some(known) = &known {
+        plans.count();
+        if template.is_short {
+            return put_together(&context, sql, template.values, known);
+        }
+    }
+    let sql = sql.to_owned();
+    let work = async move {
+        let Template { text, values, .. } = template;
+        let known = if let Some(known) = known {
+            known
+        } else {
+            let plan = open(&context, &text).await;
+            context.engine.plans().keep_template(&text, &context, plan)?
+        };
+        put_together(&context, &sql, values, &known)
+    };
+    session.engine().runtime().run(work).await
+}
+
+/// The plan of a query, of its template and its texts.
+fn put_together(
+    context: &StatementContext,
+    sql: &str,
+    values: Vec<String>,
+    known: &KnownTemplate,
+) -> Result<Option<Arc<KnownPlan>>, Error> {
+    let Some(open) = &known.plan else { return Ok(None) };
+    let value = |(number, text): (usize, String)| (format!("${}", number + 1), text.into());
+    let values: ParameterRow = values.into_iter().enumerate().map(value).collect();
+    let bound = open.clone().with_param_values(bind(&values, &BTreeMap::new())?);
+    let Ok(plan) = bound.and_then(|plan| query::analyzed(&context.state, plan)) else {
+        return Ok(None);
+    };
+    context.engine.plans().keep_like(sql, context, plan, known).map(Some)
+}
+
+/// The plan of a template, its parameters open, if it is a query that can be planned so.
+async fn open(context: &StatementContext, text: &str) -> Option<LogicalPlan> {
+    let statement = parse(text).ok()?.statement;
+    let is_query = matches!(
+        &statement,
+        ParsedStatement::Sql(front)
+            if matches!(front.as_ref(), FrontStatement::Statement(inner) if matches!(**inner, Statement::Query(_)))
+    );
+    match Action::of(statement).ok()? {
+        Action::Query(statement) if is_query => {
+            query::logical(context, &statement, &ParameterRow::new()).await.ok()
+        }
+        _ => None,
+    }
+}
+
+impl Template {
+    fn of(sql: &str) -> Option<Self> {
+        if sql.len() > TEXT_BYTES_MAX || !sql.contains('\'') {
+            return None;
+        }
+        let tokens = tokens(sql).ok()?;
+        let tokens: Vec<&TokenWithSpan> =
+            tokens.iter().filter(|t| !matches!(t.token, Token::Whitespace(_))).collect();
+        let mut found = Vec::new();
+        let (mut selects, mut in_where) = (0, false);
+        for (at, token) in tokens.iter().enumerate() {
+            match keyword(&token.token) {
+                Some(Keyword::SELECT) => selects += 1,
+                Some(Keyword::WHERE) => in_where = true,
+                Some(
+                    Keyword::GROUP
+                    | Keyword::ORDER
+                    | Keyword::HAVING
+                    | Keyword::LIMIT
+                    | Keyword::OFFSET
+                    | Keyword::FETCH
+                    | Keyword::WINDOW
+                    | Keyword::QUALIFY
+                    | Keyword::CASE
+                    | Keyword::FROM,
+                ) => in_where = false,
+                _ => {}
+            }
+            if selects > 1 || matches!(token.token, Token::Placeholder(_)) {
+                return None;
+            }
+            if in_where {
+                found.extend(compared(&tokens, at));
+            }
+        }
+        if selects != 1 || found.is_empty() || found.len() > VALUES_MAX {
+            return None;
+        }
+        let mut text = String::with_capacity(sql.len());
+        let mut values = Vec::with_capacity(found.len());
+        let mut end = 0;
+        for token in found {
+            let Token::SingleQuotedString(value) = &token.token else { return None };
+            values.push(value.clone());
+            let (from, to) = (offset_of(sql, token.span.start), offset_of(sql, token.span.end));
+            text.push_str(sql.get(end..from)?);
+            text.push('$');
+            text.push_str(&values.len().to_string());
+            end = to;
+        }
+        text.push_str(sql.get(end..)?);
+        Some(Self { text, values, is_short: tokens.len() <= TOKENS_FEW })
+    }
+}
+
+/// The keyword that a token is, if it is written without quotes.
+fn keyword(token: &Token) -> Option<Keyword> {
+    match token {
+        Token::Word(word) if word.quote_style.is_none() => Some(word.keyword),
+        _ => None,
+    }
+}
+
+/// The texts that a column is compared with by the operator at a place.
+fn compared<'a>(tokens: &[&'a TokenWithSpan], at: usize) -> Vec<&'a TokenWithSpan> {
+    let text = |at: usize| {
+        let token = *tokens.get(at)?;
+        matches!(token.token, Token::SingleQuotedString(_)).then_some(token)
+    };
+    let is = |at: usize, wanted: Keyword| {
+        tokens.get(at).is_some_and(|token| keyword(&token.token) == Some(wanted))
+    };
+    let found = match &tokens[at].token {
+        Token::Eq | Token::Neq | Token::Lt | Token::LtEq | Token::Gt | Token::GtEq => {
+            text(at + 1).map(|text| (vec![text], at + 2))
+        }
+        Token::Word(_) if is(at, Keyword::BETWEEN) && is(at + 2, Keyword::AND) => {
+            text(at + 1).zip(text(at + 3)).map(|(low, high)| (vec![low, high], at + 4))
+        }
+        Token::Word(_) if is(at, Keyword::IN) => {
+            let mut texts = Vec::new();
+            let mut next = at + 1;
+            while tokens.get(next).is_some_and(|token| {
+                let opens = if texts.is_empty() { Token::LParen } else { Token::Comma };
+                token.token == opens
+            }) && let Some(text) = text(next + 1)
+            {
+                texts.push(text);
+                next += 2;
+            }
+            let closed = tokens.get(next).is_some_and(|token| token.token == Token::RParen);
+            closed.then_some((texts, next + 1))
+        }
+        _ => None,
+    };
+    let of_column = at.checked_sub(1).is_some_and(|before| is_column(tokens, before));
+    match found {
+        Some((texts, next)) if of_column && ends(tokens.get(next).copied()) => texts,
+        _ => Vec::new(),
+    }
+}
+
+/// Whether a token is the name of a column, or the end of one.
+fn is_column(tokens: &[&TokenWithSpan], at: usize) -> bool {
+    match &tokens[at].token {
+        Token::Word(word) => {
+            // Words of the language that are no names by themselves.
+            let no_name = [Keyword::END, Keyword::NOT, Keyword::AND, Keyword::OR, Keyword::NULL];
+            word.quote_style.is_some() || !no_name.contains(&word.keyword)
+        }
+        _ => false,
+    }
+}
+
+/// Whether a condition ends before a token.
+fn ends(token: Option<&TokenWithSpan>) -> bool {
+    let Some(token) = token else { return true };
+    match &token.token {
+        Token::RParen | Token::SemiColon | Token::EOF => true,
+        other => matches!(
+            keyword(other),
+            Some(Keyword::AND | Keyword::OR | Keyword::GROUP | Keyword::ORDER | Keyword::LIMIT)
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template(sql: &str) -> Option<(String, Vec<String>)> {
+        Template::of(sql).map(|template| (template.text, template.values))
+    }
+
+    #[test]
+    fn texts_that_columns_are_compared_with_are_taken_out() {
+        for (sql, text, values) in [
+            (
+                "SELECT max(v) FROM t WHERE host = 'it''s' AND time >= '2024-01-01' AND t.time<'2024-01-02'",
+                "SELECT max(v) FROM t WHERE host = $1 AND time >= $2 AND t.time<$3",
+                vec!["it's", "2024-01-01", "2024-01-02"],
+            ),
+            (
+                "SELECT v FROM t\nWHERE \"höst\" IN ('a', 'b')\n  AND (time BETWEEN 'x' AND 'y') ORDER BY v",
+                "SELECT v FROM t\nWHERE \"höst\" IN ($1, $2)\n  AND (time BETWEEN $3 AND $4) ORDER BY v",
+                vec!["a", "b", "x", "y"],
+            ),
+            (
+                "SELECT 'a' = host FROM t WHERE v > 1 AND 'x' <> host OR host <> 'y' GROUP BY host = 'z'",
+                "SELECT 'a' = host FROM t WHERE v > 1 AND 'x' <> host OR host <> $1 GROUP BY host = 'z'",
+                vec!["y"],
+            ),
+        ] {
+            let values = values.into_iter().map(str::to_owned).collect();
+            assert_eq!(template(sql), Some((text.to_owned(), values)), "{sql}");
+        }
+    }
+
+    #[test]
+    fn other_texts_stay_where_they_are() {
+        for sql in [
+            "SELECT 'a'",
+            "SELECT v FROM t WHERE host LIKE 'a%' AND host ~ 'b' AND host SIMILAR TO 'c'",
+            "SELECT v FROM t WHERE time > now() - INTERVAL '1 hour' AND time < TIMESTAMP '2024-01-01'",
+            "SELECT v FROM t WHERE upper(host) = 'A'",
+            "SELECT v FROM t WHERE host = 'a' || 'b'",
+            "SELECT v FROM t WHERE time >= '2024-01-01'::DATE",
+            "SELECT v FROM t WHERE time >= '2024-01-01' - INTERVAL '1 day'",
+            "SELECT v FROM t WHERE host = 'a' AND n = $1",
+            "SELECT v FROM t WHERE host = ? AND x = 'a'",
+            "SELECT v FROM t WHERE host = 'a' AND v > (SELECT avg(v) FROM t)",
+            "SELECT v FROM t WHERE host IN ('a', lower('B'))",
+            "SELECT v FROM t WHERE CASE WHEN host = 'a' THEN true END",
+            "SELECT v FROM t WHERE CASE host WHEN 'a' THEN 'x' END = 'x'",
+            "SELECT v FROM t WHERE NOT 'a' = 'b'",
+            "SELECT v FROM t WHERE host = 'not closed",
+            "SELECT v FROM t GROUP BY v HAVING max(host) > 'a' AND host = 'b'",
+        ] {
+            assert_eq!(template(sql), None, "{sql}");
+        }
+    }
+}
