@@ -1,8 +1,9 @@
 //! Queries that differ in what their conditions compare columns with, and in nothing else, are planned alike.
 //!
 //! A dashboard asks the same of another host and of another hour. The texts in `host = 'a'`, `time >= '2024-01-01'`,
-//! `host IN ('a', 'b')` and `time BETWEEN '…' AND '…'` are taken out of such a query, what is left is planned once with
-//! parameters in their places, and for each query the texts are put in again. What follows from the texts themselves
+//! `host IN ('a', 'b')` and `time BETWEEN '…' AND '…'` are taken out of such a query, and the seconds in
+//! `time >= to_timestamp(1704067200)`; what is left is planned once with parameters in their places, and for each query they
+//! are put in again. What follows from the texts themselves
 //! (their types, constants, pruning) is left to the query, as for parameters of a prepared statement.
 //!
 //! Only of queries with one SELECT and no parameters of their own. What cannot be planned this way, or fails, is planned
@@ -11,11 +12,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement as FrontStatement;
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use super::action::Action;
 use super::parameters::{ParameterRow, bind};
@@ -23,6 +25,7 @@ use super::parse::{ParsedStatement, parse, tokens};
 use super::plans::{KnownPlan, KnownTemplate, TEXT_BYTES_MAX};
 use super::prepared::offset_of;
 use super::{StatementContext, query};
+use crate::engine::UTC;
 use crate::{Error, Session};
 
 /// Texts that are taken out of one query.
@@ -36,7 +39,7 @@ const TOKENS_FEW: usize = 200;
 struct Template {
     /// With `$1`, `$2` … in their places.
     text: String,
-    values: Vec<String>,
+    values: Vec<ScalarValue>,
     /// Whether the query is a short one.
     is_short: bool,
 }
@@ -71,11 +74,11 @@ pub(super) async fn plan(session: &Session, sql: &str) -> Result<Option<Arc<Know
 fn put_together(
     context: &StatementContext,
     sql: &str,
-    values: Vec<String>,
+    values: Vec<ScalarValue>,
     known: &KnownTemplate,
 ) -> Result<Option<Arc<KnownPlan>>, Error> {
     let Some(open) = &known.plan else { return Ok(None) };
-    let value = |(number, text): (usize, String)| (format!("${}", number + 1), text.into());
+    let value = |(number, value): (usize, ScalarValue)| (format!("${}", number + 1), value);
     let values: ParameterRow = values.into_iter().enumerate().map(value).collect();
     let bound = open.clone().with_param_values(bind(&values, &BTreeMap::new())?);
     let Ok(plan) = bound.and_then(|plan| query::analyzed(&context.state, plan)) else {
@@ -102,7 +105,7 @@ async fn open(context: &StatementContext, text: &str) -> Option<LogicalPlan> {
 
 impl Template {
     fn of(sql: &str) -> Option<Self> {
-        if sql.len() > TEXT_BYTES_MAX || !sql.contains('\'') {
+        if sql.len() > TEXT_BYTES_MAX {
             return None;
         }
         let tokens = tokens(sql).ok()?;
@@ -141,10 +144,9 @@ impl Template {
         let mut text = String::with_capacity(sql.len());
         let mut values = Vec::with_capacity(found.len());
         let mut end = 0;
-        for token in found {
-            let Token::SingleQuotedString(value) = &token.token else { return None };
-            values.push(value.clone());
-            let (from, to) = (offset_of(sql, token.span.start), offset_of(sql, token.span.end));
+        for Compared { value, begins, ends } in found {
+            values.push(value);
+            let (from, to) = (offset_of(sql, begins), offset_of(sql, ends));
             text.push_str(sql.get(end..from)?);
             text.push('$');
             text.push_str(&values.len().to_string());
@@ -163,18 +165,43 @@ fn keyword(token: &Token) -> Option<Keyword> {
     }
 }
 
-/// The texts that a column is compared with by the operator at a place.
-fn compared<'a>(tokens: &[&'a TokenWithSpan], at: usize) -> Vec<&'a TokenWithSpan> {
+/// What a column is compared with, and where it stands.
+struct Compared {
+    value: ScalarValue,
+    begins: Location,
+    ends: Location,
+}
+
+/// The instant that `to_timestamp(n)` at a place is.
+fn seconds(tokens: &[&TokenWithSpan], at: usize) -> Option<Compared> {
+    let [name, open, number, close] = tokens.get(at..at + 4)? else { return None };
+    let (Token::Word(word), Token::Number(digits, false)) = (&name.token, &number.token) else {
+        return None;
+    };
+    let is_call = word.quote_style.is_none() && word.value.eq_ignore_ascii_case("to_timestamp");
+    if !is_call || open.token != Token::LParen || close.token != Token::RParen {
+        return None;
+    }
+    let ns = digits.parse::<i64>().ok()?.checked_mul(1_000_000_000)?;
+    let value = ScalarValue::TimestampNanosecond(Some(ns), Some(Arc::from(UTC)));
+    Some(Compared { value, begins: name.span.start, ends: close.span.end })
+}
+
+/// What a column is compared with by the operator at a place.
+fn compared(tokens: &[&TokenWithSpan], at: usize) -> Vec<Compared> {
     let text = |at: usize| {
-        let token = *tokens.get(at)?;
-        matches!(token.token, Token::SingleQuotedString(_)).then_some(token)
+        let token = tokens.get(at)?;
+        let Token::SingleQuotedString(text) = &token.token else { return None };
+        let value = ScalarValue::from(text.as_str());
+        Some(Compared { value, begins: token.span.start, ends: token.span.end })
     };
     let is = |at: usize, wanted: Keyword| {
         tokens.get(at).is_some_and(|token| keyword(&token.token) == Some(wanted))
     };
     let found = match &tokens[at].token {
         Token::Eq | Token::Neq | Token::Lt | Token::LtEq | Token::Gt | Token::GtEq => {
-            text(at + 1).map(|text| (vec![text], at + 2))
+            let instant = || seconds(tokens, at + 1).map(|instant| (vec![instant], at + 5));
+            text(at + 1).map(|text| (vec![text], at + 2)).or_else(instant)
         }
         Token::Word(_) if is(at, Keyword::BETWEEN) && is(at + 2, Keyword::AND) => {
             text(at + 1).zip(text(at + 3)).map(|(low, high)| (vec![low, high], at + 4))
@@ -231,7 +258,8 @@ mod tests {
     use super::*;
 
     fn template(sql: &str) -> Option<(String, Vec<String>)> {
-        Template::of(sql).map(|template| (template.text, template.values))
+        let template = Template::of(sql)?;
+        Some((template.text, template.values.iter().map(ToString::to_string).collect()))
     }
 
     #[test]
@@ -251,6 +279,11 @@ mod tests {
                 "SELECT 'a' = host FROM t WHERE v > 1 AND 'x' <> host OR host <> 'y' GROUP BY host = 'z'",
                 "SELECT 'a' = host FROM t WHERE v > 1 AND 'x' <> host OR host <> $1 GROUP BY host = 'z'",
                 vec!["y"],
+            ),
+            (
+                "SELECT v FROM t WHERE time >= to_timestamp(17) AND time < TO_TIMESTAMP( 18 ) LIMIT 5",
+                "SELECT v FROM t WHERE time >= $1 AND time < $2 LIMIT 5",
+                vec!["17000000000", "18000000000"],
             ),
         ] {
             let values = values.into_iter().map(str::to_owned).collect();
@@ -275,6 +308,8 @@ mod tests {
             "SELECT v FROM t WHERE CASE WHEN host = 'a' THEN true END",
             "SELECT v FROM t WHERE CASE host WHEN 'a' THEN 'x' END = 'x'",
             "SELECT v FROM t WHERE NOT 'a' = 'b'",
+            "SELECT v FROM t WHERE time > to_timestamp(17.5) OR time < to_timestamp(99999999999999999)",
+            "SELECT v FROM t WHERE time > to_timestamp(17, 'x') OR time < to_timestamp(n) + INTERVAL '1 day'",
             "SELECT v FROM t WHERE host = 'not closed",
             "SELECT v FROM t GROUP BY v HAVING max(host) > 'a' AND host = 'b'",
         ] {

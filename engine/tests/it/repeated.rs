@@ -191,6 +191,12 @@ async fn queries_that_differ_in_what_they_compare_with_are_planned_alike() {
         // Once for the template, and once for the text that it has made known.
         assert_eq!(reused(&db), before + 2, "{host}");
     }
+    // Instants in the places of texts.
+    let instants =
+        shape("a", day, "2024-01-02").replace("'2024-01-01'", "to_timestamp(1704067260)");
+    let before = reused(&db);
+    db.check(&instants, &["a 2024-01-01T00:01:00Z 2.0"]).await;
+    assert_eq!(reused(&db), before + 2);
     // What is wrong with a text is said of the text.
     db.check_error(&shape("a", "soon", day), "'soon' is not a time").await;
     db.check_error(&shape("a", day, "9999-01-01"), "'9999-01-01' is out of range").await;
