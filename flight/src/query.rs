@@ -1,8 +1,9 @@
 //! Statements that are asked for as queries: planned by `GetFlightInfo`, run by `DoGet`.
 //!
 //! The ticket that `GetFlightInfo` gives holds the statement; `DoGet` runs it and streams. A query has a head start, see
-//! [`crate::ahead`]; everything else runs with `DoGet` alone. Some drivers send every statement this way, `INSERT` and `CREATE TABLE` too: such a ticket runs once, however often it is
-//! fetched, and its result is one row with the number of rows that changed.
+//! [`crate::ahead`]; everything else runs with `DoGet` alone. Some drivers send every statement this way, `INSERT` and
+//! `CREATE TABLE` too: such a ticket runs once, however often it is fetched, and its result is one row with the number of
+//! rows that changed.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -76,6 +76,18 @@ pub(super) struct KnownTemplate {
     catalog: Arc<Catalog>,
 }
 
+impl KnownTemplate {
+    /// Whether it is what a statement over this catalog would be planned as.
+    pub(super) fn is_current(&self, catalog: &Arc<Catalog>) -> bool {
+        Arc::ptr_eq(&self.catalog, catalog)
+    }
+
+    /// Whether it has no plan over this catalog.
+    pub(super) fn is_hopeless(&self, catalog: &Arc<Catalog>) -> bool {
+        self.plan.is_none() && self.is_current(catalog)
+    }
+}
+
 /// The plans over one version of the catalog.
 #[derive(Debug)]
 struct Plans {
@@ -160,15 +172,14 @@ impl KnownPlans {
         Ok(known)
     }
 
-    /// The plan of a template over this version of the catalog.
+    /// The plan of a template over some version of the catalog.
     pub(super) fn template(
         &self,
         text: &str,
-        context: &StatementContext,
+        options: &SessionOptions,
     ) -> Result<Option<Arc<KnownTemplate>>, Error> {
-        let asked = Asked::new(text, &context.options)?;
-        let known = self.plans.lock().templates.get(&asked).cloned();
-        Ok(known.filter(|known| Arc::ptr_eq(&known.catalog, &context.catalog)))
+        let asked = Asked::new(text, options)?;
+        Ok(self.plans.lock().templates.get(&asked).cloned())
     }
 
     /// Keeps the plan of a template, or that there is none that can be used again.

@@ -2,9 +2,9 @@
 //!
 //! A dashboard asks the same of another host and of another hour. The texts in `host = 'a'`, `time >= '2024-01-01'`,
 //! `host IN ('a', 'b')` and `time BETWEEN '…' AND '…'` are taken out of such a query, and the seconds in
-//! `time >= to_timestamp(1704067200)`; what is left is planned once with parameters in their places, and for each query they
-//! are put in again. What follows from the texts themselves
-//! (their types, constants, pruning) is left to the query, as for parameters of a prepared statement.
+//! `time >= to_timestamp(1704067200)`; what is left, the template, is planned once with parameters in their places, and for
+//! each query they are put in again. What follows from the texts themselves (their types, constants, pruning) is left to
+//! the query, as for parameters of a prepared statement.
 //!
 //! Only of queries with one SELECT and no parameters of their own. What cannot be planned this way, or fails, is planned
 //! as it stands, and errors are those of the query as it stands.
@@ -47,11 +47,17 @@ struct Template {
 /// The plan of a query that is like one that was planned before.
 pub(super) async fn plan(session: &Session, sql: &str) -> Result<Option<Arc<KnownPlan>>, Error> {
     let Some(template) = Template::of(sql) else { return Ok(None) };
+    let engine = session.engine();
+    let known = engine.plans().template(&template.text, &session.options())?;
+    // It is known that this cannot be planned so: what is left is the way of all other queries, which reads the catalog.
+    if known.as_ref().is_some_and(|known| known.is_hopeless(&engine.store().catalog())) {
+        return Ok(None);
+    }
     let context = StatementContext::of(session).await?;
-    let plans = session.engine().plans();
-    let known = plans.template(&template.text, &context)?;
+    context.check_database(context.database_name())?;
+    let known = known.filter(|known| known.is_current(&context.catalog));
     if let Some(known) = &known {
-        plans.count();
+        engine.plans().count();
         if template.is_short {
             return put_together(&context, sql, template.values, known);
         }
@@ -67,7 +73,7 @@ pub(super) async fn plan(session: &Session, sql: &str) -> Result<Option<Arc<Know
         };
         put_together(&context, &sql, values, &known)
     };
-    session.engine().runtime().run(work).await
+    engine.runtime().run(work).await
 }
 
 /// The plan of a query, of its template and its texts.

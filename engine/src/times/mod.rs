@@ -21,7 +21,6 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, TimestampNanosecondArra
 use datafusion::arrow::compute::kernels::cast_utils::string_to_datetime;
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Date32Type, TimeUnit, TimestampNanosecondType};
-
 use datafusion::error::DataFusionError;
 use datafusion::execution::{FunctionRegistry, SessionState};
 use datafusion::optimizer::AnalyzerRule;

@@ -120,8 +120,9 @@ fn together(exprs: Vec<&mut Expr>, with_text: bool, schema: &DFSchema) -> Result
     // Types that are not to be told yet are not ours to settle.
     let types = exprs.iter().map(|expr| expr.get_type(schema).ok());
     let types: Vec<Option<DataType>> = types.collect();
-    let is_zoned = |kind: &&DataType| matches!(kind, DataType::Timestamp(_, Some(_)));
-    let Some(target) = types.iter().flatten().find(is_zoned).cloned() else { return Ok(false) };
+    let Some(target) = types.iter().flatten().find(|kind| is_zoned(kind)).cloned() else {
+        return Ok(false);
+    };
     let mut changed = false;
     for (expr, kind) in exprs.into_iter().zip(types) {
         if kind.is_some_and(|kind| becomes_time(&kind, with_text)) {
@@ -138,9 +139,8 @@ fn with_subquery(expr: &mut Expr, subquery: &mut Subquery, schema: &DFSchema) ->
     else {
         return Ok(false);
     };
-    let is_zoned = |kind: &DataType| matches!(kind, DataType::Timestamp(_, Some(_)));
     if is_zoned(&kind) && becomes_time(field.data_type(), true) {
-        let plan = with_times(Arc::clone(&subquery.subquery), std::slice::from_ref(&Some(kind)))?;
+        let plan = with_times(Arc::clone(&subquery.subquery), &[Some(kind)], true)?;
         subquery.subquery = Arc::new(plan);
         return Ok(true);
     }
@@ -151,15 +151,16 @@ fn with_subquery(expr: &mut Expr, subquery: &mut Subquery, schema: &DFSchema) ->
     Ok(false)
 }
 
-/// A plan whose columns are instants where a type is given.
+/// A plan whose columns are instants where a type is given; texts only if wanted.
 pub(super) fn with_times(
     plan: Arc<LogicalPlan>,
     kinds: &[Option<DataType>],
+    with_text: bool,
 ) -> Result<LogicalPlan> {
     let columns = plan.schema().iter().zip(kinds).map(|((relation, field), kind)| {
         let column = Expr::from((relation, field));
         match kind {
-            Some(kind) if becomes_time(field.data_type(), true) => {
+            Some(kind) if becomes_time(field.data_type(), with_text) => {
                 Ok(as_time(column, kind)?.alias_qualified(relation.cloned(), field.name()))
             }
             _ => Ok(column),
@@ -169,6 +170,12 @@ pub(super) fn with_times(
     Ok(LogicalPlan::Projection(Projection::try_new(columns, plan)?))
 }
 
+/// Whether it is a time with a zone.
+pub(super) fn is_zoned(kind: &DataType) -> bool {
+    matches!(kind, DataType::Timestamp(_, Some(_)))
+}
+
+/// Whether it is made a time with a zone beside one.
 pub(super) fn becomes_time(kind: &DataType, with_text: bool) -> bool {
     match kind {
         DataType::Date32 | DataType::Date64 | DataType::Timestamp(_, None) => true,
@@ -198,23 +205,19 @@ fn has_own_zone(kind: &DataType) -> bool {
 fn cast_time(inner: &Expr, target: &DataType, schema: &DFSchema) -> Result<Option<Expr>> {
     let DataType::Timestamp(_, zone) = target else { return Ok(None) };
     let Ok(kind) = inner.get_type(schema) else { return Ok(None) };
-    if zone.is_none() && has_own_zone(&kind) {
+    let is_ours = match zone {
+        Some(_) => becomes_time(&kind, true),
+        None => has_own_zone(&kind),
+    };
+    if is_ours {
         return Ok(Some(match inner {
             Expr::Literal(value, _) => Expr::Literal(local_value(value, target)?, None),
             other => local_time(other.clone(), target.clone()),
         }));
     }
-    if zone.is_some() {
-        if !becomes_time(&kind, true) {
-            return Ok(None);
-        }
-        return Ok(Some(match inner {
-            Expr::Literal(value, _) => Expr::Literal(local_value(value, target)?, None),
-            other => local_time(other.clone(), target.clone()),
-        }));
-    }
+    // A text that DataFusion reads is left to it, and so are texts that come with the rows.
     let Expr::Literal(value, _) = inner else { return Ok(None) };
-    if !kind.is_string() || value.cast_to(target).is_ok() {
+    if zone.is_some() || !kind.is_string() || value.cast_to(target).is_ok() {
         return Ok(None);
     }
     let wall = instants(&value.to_array()?, None).map_err(|e| DataFusionError::Plan(e.message))?;

@@ -10,7 +10,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, ExprSchemable, Join, JoinConstraint, LogicalPlan, Union};
 use datafusion::optimizer::AnalyzerRule;
 
-use super::rewrite::{as_time, becomes_time, with_times};
+use super::rewrite::{as_time, becomes_time, is_zoned, with_times};
 
 /// The rule, for before types are settled.
 #[derive(Debug)]
@@ -31,10 +31,6 @@ impl AnalyzerRule for TimeRule {
     }
 }
 
-fn is_zoned(kind: &DataType) -> bool {
-    matches!(kind, DataType::Timestamp(_, Some(_)))
-}
-
 fn together(mut union: Union) -> Result<Transformed<LogicalPlan>> {
     let columns = union.schema.fields().len();
     let zoned = |column: usize| {
@@ -49,11 +45,8 @@ fn together(mut union: Union) -> Result<Transformed<LogicalPlan>> {
     for input in &mut union.inputs {
         let mut pairs = input.schema().fields().iter().zip(&kinds);
         // Texts stay what they are: they may be no times.
-        if pairs.any(|(field, kind)| kind.is_some() && is_untold(field.data_type())) {
-            let only: Vec<_> = (input.schema().fields().iter().zip(&kinds))
-                .map(|(field, kind)| kind.clone().filter(|_| is_untold(field.data_type())))
-                .collect();
-            *input = Arc::new(with_times(Arc::clone(input), &only)?);
+        if pairs.any(|(field, kind)| kind.is_some() && becomes_time(field.data_type(), false)) {
+            *input = Arc::new(with_times(Arc::clone(input), &kinds, false)?);
             changed = true;
         }
     }
@@ -64,23 +57,19 @@ fn together(mut union: Union) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?)))
 }
 
-/// Whether it is a date or a time without a zone.
-fn is_untold(kind: &DataType) -> bool {
-    !kind.is_string() && becomes_time(kind, false)
-}
-
 fn on(mut join: Join) -> Result<Transformed<LogicalPlan>> {
     let mut changed = false;
     for (left, right) in &mut join.on {
         let kinds = (left.get_type(join.left.schema()), right.get_type(join.right.schema()));
         let (Ok(left_kind), Ok(right_kind)) = kinds else { continue };
-        let (side, kind): (&mut Expr, _) = if is_zoned(&left_kind) && is_untold(&right_kind) {
-            (right, left_kind)
-        } else if is_zoned(&right_kind) && is_untold(&left_kind) {
-            (left, right_kind)
-        } else {
-            continue;
-        };
+        let (side, kind): (&mut Expr, _) =
+            if is_zoned(&left_kind) && becomes_time(&right_kind, false) {
+                (right, left_kind)
+            } else if is_zoned(&right_kind) && becomes_time(&left_kind, false) {
+                (left, right_kind)
+            } else {
+                continue;
+            };
         *side = as_time(std::mem::take(side), &kind)?;
         changed = true;
     }
