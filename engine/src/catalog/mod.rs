@@ -18,7 +18,7 @@ mod views;
 
 pub(crate) use databases::{Reads, databases};
 pub(crate) use series_function::{SERIES, SeriesFunction};
-pub(crate) use table::{StoredTable, column_kind, is_stored, shown_schema};
+pub(crate) use table::{StoredTable, column_kind, is_stored, last_rows_of, shown_schema};
 pub(crate) use united::{United, UnitedTable, united_of};
 pub(crate) use view::broken_view;
 pub(crate) use views::{ReadViews, views_of};

@@ -32,6 +32,11 @@ pub(crate) fn is_stored(provider: &dyn TableProvider) -> Option<&Arc<Table>> {
     provider.downcast_ref::<StoredTable>().map(|stored| &stored.table)
 }
 
+/// Which last rows of its series are enough of a provider, if they are.
+pub(crate) fn last_rows_of(provider: &dyn TableProvider) -> Option<&LastRows> {
+    provider.downcast_ref::<StoredTable>().and_then(StoredTable::last)
+}
+
 /// What a column of a stored table, or of several as one, is; `None` for other providers.
 pub(crate) fn column_kind(provider: &dyn TableProvider, index: usize) -> Option<ColumnKind> {
     match (is_stored(provider), united_of(provider)) {

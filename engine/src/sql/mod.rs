@@ -41,6 +41,7 @@ mod run;
 mod series;
 mod session_functions;
 mod settings;
+mod shapes;
 mod show;
 mod table_functions;
 mod templates;

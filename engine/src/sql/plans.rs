@@ -21,16 +21,19 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::default_table_source::DefaultTableSource;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use lru::LruCache;
 use parking_lot::Mutex;
 use quorate_storage::TableId;
 use quorate_storage::catalog::Catalog;
 
 use super::StatementContext;
+use super::parameters::ParameterRow;
+use super::shapes::Shape;
 use crate::catalog::{is_stored, united_of};
 use crate::{Error, SessionOptions};
 
@@ -60,11 +63,22 @@ impl Asked {
 /// A plan that is kept.
 #[derive(Debug)]
 pub(crate) struct KnownPlan {
-    /// Analyzed, not optimized.
-    pub(super) plan: LogicalPlan,
+    pub(super) schema: SchemaRef,
+    pub(super) source: Source,
     /// Tables that it scans more than once.
     pub(super) shared: BTreeSet<TableId>,
     catalog: Arc<Catalog>,
+}
+
+/// What there is of a plan.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// A logical plan, analyzed, not optimized.
+    Plan(LogicalPlan),
+    /// The same, of a template and values.
+    Template(LogicalPlan, Arc<KnownTemplate>, ParameterRow),
+    /// A shape, and the conditions of its scan; besides, a template and values.
+    Shape(Arc<Shape>, Vec<Expr>, Arc<KnownTemplate>, ParameterRow),
 }
 
 /// The plan of a query whose conditions compare with parameters.
@@ -74,9 +88,20 @@ pub(super) struct KnownTemplate {
     pub(super) plan: Option<LogicalPlan>,
     shared: BTreeSet<TableId>,
     catalog: Arc<Catalog>,
+    shape: Mutex<Option<Arc<Shape>>>,
 }
 
 impl KnownTemplate {
+    /// The operators of its queries, as far as they are known.
+    pub(super) fn shape(&self) -> Option<Arc<Shape>> {
+        self.shape.lock().clone()
+    }
+
+    /// Makes the operators of its queries known.
+    pub(super) fn learn(&self, shape: Shape) {
+        *self.shape.lock() = Some(Arc::new(shape));
+    }
+
     /// Whether it is what a statement over this catalog would be planned as.
     pub(super) fn is_current(&self, catalog: &Arc<Catalog>) -> bool {
         Arc::ptr_eq(&self.catalog, catalog)
@@ -151,7 +176,8 @@ impl KnownPlans {
             return Ok(());
         }
         let known = KnownPlan {
-            plan: plan.clone(),
+            schema: Arc::clone(plan.schema().inner()),
+            source: Source::Plan(plan.clone()),
             shared: context.views.shared(),
             catalog: Arc::clone(&context.catalog),
         };
@@ -195,6 +221,7 @@ impl KnownPlans {
             plan: plan.filter(is_usable),
             shared: context.views.shared(),
             catalog: Arc::clone(&context.catalog),
+            shape: Mutex::default(),
         });
         let mut plans = self.plans.lock();
         plans.over(&context.catalog);
@@ -202,16 +229,16 @@ impl KnownPlans {
         Ok(known)
     }
 
-    /// Keeps the analyzed plan of a text that came of a template.
+    /// Keeps what is known of a text that came of a template.
     pub(super) fn keep_like(
         &self,
         sql: &str,
         context: &StatementContext,
-        plan: LogicalPlan,
+        (schema, source): (SchemaRef, Source),
         template: &KnownTemplate,
     ) -> Result<Arc<KnownPlan>, Error> {
         let (shared, catalog) = (template.shared.clone(), Arc::clone(&template.catalog));
-        self.put(sql, context, KnownPlan { plan, shared, catalog })
+        self.put(sql, context, KnownPlan { schema, source, shared, catalog })
     }
 
     /// Counts a plan that is used again.

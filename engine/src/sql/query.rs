@@ -22,8 +22,10 @@ use super::StatementContext;
 use super::names::{case_hint, no_database, no_table, quote};
 use super::optimize::optimize;
 use super::parameters::{ParameterRow, Parameters, bind};
-use super::plans::KnownPlan;
+use super::plans::{KnownPlan, Source};
+use super::shapes::Shape;
 use super::table_functions::{has_open_columns, with_any_lengths, with_values};
+use super::templates;
 use crate::catalog::{broken_view, is_stored, united_of};
 use crate::exec::{QueryTicket, stream_plan, stream_plans};
 use crate::profile::{Phases, ProfileExec};
@@ -127,12 +129,41 @@ pub(super) async fn start_known(
             context.check_database(context.database_name())?;
             context.views.share(known.shared.clone());
             engine.plans().count();
-            let plan = optimized(&context.state, known.plan.clone()).await?;
-            Ok(Some((plan, context.state.task_ctx())))
+            let plan = of_known(&context, &known).await?;
+            Ok(plan.map(|plan| (plan, context.state.task_ctx())))
         }
     };
     let planned = ticket.limit(engine.runtime().run(work)).await?;
     Ok(planned.map(|(plan, task)| stream_plan(engine.runtime(), plan, task, ticket)))
+}
+
+/// The physical plan of a known plan; none where it is wanting.
+async fn of_known(
+    context: &StatementContext,
+    known: &KnownPlan,
+) -> Result<Option<Arc<dyn ExecutionPlan>>, Error> {
+    let bound;
+    let (analyzed, template, values) = match &known.source {
+        Source::Plan(plan) => return Ok(Some(optimized(&context.state, plan.clone()).await?)),
+        Source::Template(plan, template, values) => (plan, template, values),
+        Source::Shape(shape, filters, template, values) => {
+            if let Some(plan) = shape.plan(context, filters).await? {
+                return Ok(Some(plan));
+            }
+            let Some(plan) = templates::bound(context, values, template)? else { return Ok(None) };
+            bound = plan;
+            (&bound, template, values)
+        }
+    };
+    let logical = optimize(&context.state, analyzed.clone())?;
+    let plan = context.state.query_planner().create_physical_plan(&logical, &context.state).await?;
+    if let Some(open) = &template.plan {
+        let stages = [open, analyzed, &logical];
+        if let Some(shape) = Shape::learn(context, values, stages, &plan)? {
+            template.learn(shape);
+        }
+    }
+    Ok(Some(plan))
 }
 
 /// The physical plan of a logical plan that is analyzed.

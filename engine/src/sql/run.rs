@@ -94,7 +94,7 @@ async fn known_schema(session: &Session, sql: &str) -> Result<Option<SchemaRef>,
     let (engine, options) = (session.engine(), session.options());
     let Some(known) = engine.plans().get(sql, &options) else {
         let like = templates::plan(session, sql).await?;
-        return Ok(like.map(|known| Arc::clone(known.plan.schema().inner())));
+        return Ok(like.map(|known| Arc::clone(&known.schema)));
     };
     let catalog = context::catalog(engine, &options).await?;
     if !known.is_current(&catalog) {
@@ -102,7 +102,7 @@ async fn known_schema(session: &Session, sql: &str) -> Result<Option<SchemaRef>,
     }
     context::check_database(engine, &catalog, current_database(&options))?;
     engine.plans().count();
-    Ok(Some(Arc::clone(known.plan.schema().inner())))
+    Ok(Some(Arc::clone(&known.schema)))
 }
 
 /// Runs a query, once per row of parameters.

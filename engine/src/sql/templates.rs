@@ -1,15 +1,16 @@
 //! Queries that differ in what their conditions compare columns with, and in nothing else, are planned alike.
 //!
 //! A dashboard asks the same of another host and of another hour. The texts in `host = 'a'`, `time >= '2024-01-01'`,
-//! `host IN ('a', 'b')` and `time BETWEEN '…' AND '…'` are taken out of such a query, and the seconds in
-//! `time >= to_timestamp(1704067200)`; what is left, the template, is planned once with parameters in their places, and for
-//! each query they are put in again. What follows from the texts themselves (their types, constants, pruning) is left to
-//! the query, as for parameters of a prepared statement.
+//! `host IN ('a', 'b')` and `time BETWEEN '…' AND '…'` are taken out of such a query, those of `time >= TIMESTAMP '…'`, and
+//! the seconds in `time >= to_timestamp(1704067200)`; what is left, the template, is planned once with parameters in their
+//! places, and for each query they are put in again. What follows from the texts themselves (their types, constants,
+//! pruning) is left to the query, as for parameters of a prepared statement.
 //!
 //! Only of queries with one SELECT and no parameters of their own. What cannot be planned this way, or fails, is planned
 //! as it stands, and errors are those of the query as it stands.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
@@ -22,7 +23,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 use super::action::Action;
 use super::parameters::{ParameterRow, bind};
 use super::parse::{ParsedStatement, parse, tokens};
-use super::plans::{KnownPlan, KnownTemplate, TEXT_BYTES_MAX};
+use super::plans::{KnownPlan, KnownTemplate, Source, TEXT_BYTES_MAX};
 use super::prepared::offset_of;
 use super::{StatementContext, query};
 use crate::engine::UTC;
@@ -81,16 +82,33 @@ fn put_together(
     context: &StatementContext,
     sql: &str,
     values: Vec<ScalarValue>,
-    known: &KnownTemplate,
+    known: &Arc<KnownTemplate>,
 ) -> Result<Option<Arc<KnownPlan>>, Error> {
-    let Some(open) = &known.plan else { return Ok(None) };
     let value = |(number, value): (usize, ScalarValue)| (format!("${}", number + 1), value);
     let values: ParameterRow = values.into_iter().enumerate().map(value).collect();
-    let bound = open.clone().with_param_values(bind(&values, &BTreeMap::new())?);
-    let Ok(plan) = bound.and_then(|plan| query::analyzed(&context.state, plan)) else {
-        return Ok(None);
-    };
-    context.engine.plans().keep_like(sql, context, plan, known).map(Some)
+    let plans = context.engine.plans();
+    if let Some(shape) = known.shape()
+        && let Ok(Some(filters)) = shape.filters(context, &values)
+    {
+        let schema = Arc::clone(&shape.schema);
+        let source = Source::Shape(shape, filters, Arc::clone(known), values);
+        return plans.keep_like(sql, context, (schema, source), known).map(Some);
+    }
+    let Some(plan) = bound(context, &values, known)? else { return Ok(None) };
+    let schema = Arc::clone(plan.schema().inner());
+    let source = Source::Template(plan, Arc::clone(known), values);
+    plans.keep_like(sql, context, (schema, source), known).map(Some)
+}
+
+/// The analyzed plan of a query, of its template and its texts.
+pub(super) fn bound(
+    context: &StatementContext,
+    values: &ParameterRow,
+    known: &KnownTemplate,
+) -> Result<Option<LogicalPlan>, Error> {
+    let Some(open) = &known.plan else { return Ok(None) };
+    let bound = open.clone().with_param_values(bind(values, &BTreeMap::new())?);
+    Ok(bound.and_then(|plan| query::analyzed(&context.state, plan)).ok())
 }
 
 /// The plan of a template, its parameters open, if it is a query that can be planned so.
@@ -150,12 +168,15 @@ impl Template {
         let mut text = String::with_capacity(sql.len());
         let mut values = Vec::with_capacity(found.len());
         let mut end = 0;
-        for Compared { value, begins, ends } in found {
+        for Compared { value, cast, begins, ends } in found {
             values.push(value);
             let (from, to) = (offset_of(sql, begins), offset_of(sql, ends));
             text.push_str(sql.get(end..from)?);
-            text.push('$');
-            text.push_str(&values.len().to_string());
+            let number = values.len();
+            let _ = match cast {
+                Some(cast) => write!(text, "CAST(${number} AS {cast})"),
+                None => write!(text, "${number}"),
+            };
             end = to;
         }
         text.push_str(sql.get(end..)?);
@@ -174,6 +195,8 @@ fn keyword(token: &Token) -> Option<Keyword> {
 /// What a column is compared with, and where it stands.
 struct Compared {
     value: ScalarValue,
+    /// The type that is written before it.
+    cast: Option<&'static str>,
     begins: Location,
     ends: Location,
 }
@@ -190,7 +213,21 @@ fn seconds(tokens: &[&TokenWithSpan], at: usize) -> Option<Compared> {
     }
     let ns = digits.parse::<i64>().ok()?.checked_mul(1_000_000_000)?;
     let value = ScalarValue::TimestampNanosecond(Some(ns), Some(Arc::from(UTC)));
-    Some(Compared { value, begins: name.span.start, ends: close.span.end })
+    Some(Compared { value, cast: None, begins: name.span.start, ends: close.span.end })
+}
+
+/// The text of `TIMESTAMP '…'` at a place.
+fn typed(tokens: &[&TokenWithSpan], at: usize) -> Option<Compared> {
+    let [name, text] = tokens.get(at..at + 2)? else { return None };
+    let Token::SingleQuotedString(value) = &text.token else { return None };
+    let value = ScalarValue::from(value.as_str());
+    let is_typed = keyword(&name.token) == Some(Keyword::TIMESTAMP);
+    is_typed.then(|| Compared {
+        value,
+        cast: Some("TIMESTAMP"),
+        begins: name.span.start,
+        ends: text.span.end,
+    })
 }
 
 /// What a column is compared with by the operator at a place.
@@ -199,7 +236,7 @@ fn compared(tokens: &[&TokenWithSpan], at: usize) -> Vec<Compared> {
         let token = tokens.get(at)?;
         let Token::SingleQuotedString(text) = &token.token else { return None };
         let value = ScalarValue::from(text.as_str());
-        Some(Compared { value, begins: token.span.start, ends: token.span.end })
+        Some(Compared { value, cast: None, begins: token.span.start, ends: token.span.end })
     };
     let is = |at: usize, wanted: Keyword| {
         tokens.get(at).is_some_and(|token| keyword(&token.token) == Some(wanted))
@@ -207,7 +244,8 @@ fn compared(tokens: &[&TokenWithSpan], at: usize) -> Vec<Compared> {
     let found = match &tokens[at].token {
         Token::Eq | Token::Neq | Token::Lt | Token::LtEq | Token::Gt | Token::GtEq => {
             let instant = || seconds(tokens, at + 1).map(|instant| (vec![instant], at + 5));
-            text(at + 1).map(|text| (vec![text], at + 2)).or_else(instant)
+            let typed = || typed(tokens, at + 1).map(|text| (vec![text], at + 3));
+            text(at + 1).map(|text| (vec![text], at + 2)).or_else(typed).or_else(instant)
         }
         Token::Word(_) if is(at, Keyword::BETWEEN) && is(at + 2, Keyword::AND) => {
             text(at + 1).zip(text(at + 3)).map(|(low, high)| (vec![low, high], at + 4))
@@ -291,6 +329,11 @@ mod tests {
                 "SELECT v FROM t WHERE time >= $1 AND time < $2 LIMIT 5",
                 vec!["17000000000", "18000000000"],
             ),
+            (
+                "SELECT v FROM t WHERE time >= TIMESTAMP '2024-01-01' AND time < timestamp '2024-01-02T00:00Z'",
+                "SELECT v FROM t WHERE time >= CAST($1 AS TIMESTAMP) AND time < CAST($2 AS TIMESTAMP)",
+                vec!["2024-01-01", "2024-01-02T00:00Z"],
+            ),
         ] {
             let values = values.into_iter().map(str::to_owned).collect();
             assert_eq!(template(sql), Some((text.to_owned(), values)), "{sql}");
@@ -302,7 +345,8 @@ mod tests {
         for sql in [
             "SELECT 'a'",
             "SELECT v FROM t WHERE host LIKE 'a%' AND host ~ 'b' AND host SIMILAR TO 'c'",
-            "SELECT v FROM t WHERE time > now() - INTERVAL '1 hour' AND time < TIMESTAMP '2024-01-01'",
+            "SELECT v FROM t WHERE time > now() - INTERVAL '1 hour' AND time < TIMESTAMP '2024-01-01' + d",
+            "SELECT v FROM t WHERE time < TIMESTAMPTZ '2024-01-01' AND time > TIMESTAMP WITHOUT TIME ZONE '2024-01-01'",
             "SELECT v FROM t WHERE upper(host) = 'A'",
             "SELECT v FROM t WHERE host = 'a' || 'b'",
             "SELECT v FROM t WHERE time >= '2024-01-01'::DATE",

@@ -34,7 +34,7 @@ use datafusion::sql::sqlparser::tokenizer::TokenWithSpan;
 pub use asof::{CutAlike, Keyed, part_as_of_joins};
 pub use buckets::parse_duration;
 pub use gaps::{GapLimits, fixed_interval, fixed_tolerance, gaps};
-pub use runs::group_by_runs;
+pub use runs::{group_by_runs, is_by_runs};
 pub use types::type_name;
 pub use within::sort_within;
 pub use zones::zone_named;

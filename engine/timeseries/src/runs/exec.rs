@@ -4,7 +4,7 @@ use std::fmt;
 
 use datafusion::error::Result;
 use datafusion::physical_plan::aggregates::AggregateExec;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan};
 
 use super::keys::RunKeys;
 use super::stream::RunStream;
@@ -12,6 +12,11 @@ use crate::stand_in::{Means, StandIn, Work};
 
 /// The first stage of an aggregate, by runs.
 pub(super) type RunAggregateExec = StandIn<ByRuns>;
+
+/// Whether an operator aggregates by runs: it keeps nothing of one execution for the next.
+pub fn is_by_runs(plan: &dyn ExecutionPlan) -> bool {
+    plan.downcast_ref::<RunAggregateExec>().is_some()
+}
 
 /// Finds groups once for each run of rows with the same keys.
 #[derive(Clone, Debug)]

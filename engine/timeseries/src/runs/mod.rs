@@ -18,4 +18,5 @@ mod rule;
 mod stream;
 
 pub(crate) use changes::{mark_changes, mark_changes_of_sorted};
+pub use exec::is_by_runs;
 pub use rule::group_by_runs;
