@@ -13,6 +13,7 @@ mod exec;
 mod in_lists;
 pub mod ingest;
 mod intervals;
+mod latest;
 mod lossy_casts;
 mod memory;
 mod newest;

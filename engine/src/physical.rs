@@ -26,6 +26,7 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 
+use crate::latest::LatestRowsRule;
 use crate::newest::NewestBucketsRule;
 use crate::scan::SeriesScanExec;
 use crate::summaries::SummariesRule;
@@ -53,9 +54,10 @@ pub(crate) fn rules(summaries: bool) -> Vec<Arc<dyn PhysicalOptimizerRule + Send
     let of_statistics = AggregateStatistics::new();
     let place = rules.iter().position(|rule| rule.name() == of_statistics.name());
     let place = place.map_or(0, |place| place + 1);
-    rules.insert(place, Arc::new(NewestBucketsRule));
+    rules.insert(place, Arc::new(LatestRowsRule));
+    rules.insert(place + 1, Arc::new(NewestBucketsRule));
     if summaries {
-        rules.insert(place + 1, Arc::new(SummariesRule));
+        rules.insert(place + 2, Arc::new(SummariesRule));
     }
     rules
 }

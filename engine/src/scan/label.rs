@@ -39,6 +39,11 @@ impl ScanLabel {
         Self { time: Some(time), ..self.clone() }
     }
 
+    /// Whether the scan gives the last rows of its series alone.
+    pub(crate) fn is_last(&self) -> bool {
+        self.last
+    }
+
     /// Whether the scan gives all rows of its series and times.
     pub(crate) fn is_whole(&self) -> bool {
         self.limit.is_none() && !self.last
