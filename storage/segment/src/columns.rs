@@ -56,6 +56,8 @@ const TRIAL_ROWS: usize = 2 * PAGE_ROWS;
 const SAVED_SHARE_MIN: u64 = 16;
 /// and one byte in this many rows.
 const SAVED_ROWS_MIN: u64 = 32;
+/// and of the time in this many: every query reads it, and to set up a decompressor takes longer than to decode a page.
+const TIME_SAVED_ROWS_MIN: u64 = 4;
 /// Different numbers from which on there is no dictionary.
 const DISTINCT_MAX: usize = 4_096;
 /// Differences that the encoder packs into one width.
@@ -392,7 +394,11 @@ impl FileColumns {
             let bytes = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
             let plain = bytes(metadata.uncompressed_size());
             let saved = plain.saturating_sub(bytes(metadata.compressed_size()));
-            if saved * SAVED_SHARE_MIN < plain || saved * SAVED_ROWS_MIN < rows {
+            let rows_min = match self.kinds[i] {
+                FileColumn::Time => TIME_SAVED_ROWS_MIN,
+                _ => SAVED_ROWS_MIN,
+            };
+            if saved * SAVED_SHARE_MIN < plain || saved * rows_min < rows {
                 idle.push(i);
             }
         }

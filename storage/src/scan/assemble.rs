@@ -10,6 +10,7 @@ use arrow::array::{
 };
 use arrow::compute::take;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use quorate_segment::ValueRange;
 
 use super::partition::{OutputColumn, PartitionPlan};
 use super::series::tag_columns;
@@ -24,12 +25,19 @@ const BATCH_ROWS: usize = 8192;
 const SLICE_ROWS: usize = 2048;
 /// Blocks that a piece is looked for among, so that pieces of one block share a source.
 const RECENT: usize = 8;
+/// Rows that there are for each run of wanted ones of a piece, at least, for it to be cut: to copy many short runs takes
+/// longer than to filter them later.
+const RUN_ROWS_MIN: usize = 4;
 
 /// Batches of one partition.
 #[derive(Debug)]
 pub(super) struct Assembler {
     plan: Arc<PartitionPlan>,
     merge: Merge,
+    /// Values without which rows are left out, by places in the layout.
+    values: Vec<(usize, ValueRange)>,
+    /// Pieces that were cut, the next one last.
+    cut: Vec<Piece>,
     rest: Option<Piece>,
     /// Tag columns of the last batches that have one text throughout, by their position in the series key.
     repeated: BTreeMap<usize, ArrayRef>,
@@ -83,18 +91,33 @@ impl Assembler {
     pub(super) fn new(plan: Arc<PartitionPlan>, merge: Merge) -> Self {
         let rows_left = plan.limit.unwrap_or(usize::MAX);
         let (repeated, counted) = (BTreeMap::new(), MergeCounts::default());
-        Self { plan, merge, rest: None, repeated, rows_left, counted }
+        let place = |id| plan.layout.iter().position(|(field, _)| *field == id);
+        let values = plan.values.iter();
+        let values =
+            values.filter_map(|range| Some((place(range.field)?, range.clone()))).collect();
+        let (cut, rest) = (Vec::new(), None);
+        Self { plan, merge, values, cut, rest, repeated, rows_left, counted }
+    }
+
+    /// The next rows that are wanted.
+    fn next_piece(&mut self) -> Result<Option<Piece>, Error> {
+        loop {
+            if let Some(piece) = self.rest.take().or_else(|| self.cut.pop()) {
+                return Ok(Some(piece));
+            }
+            let Some(piece) = self.merge.next().transpose()? else { return Ok(None) };
+            if self.values.is_empty() {
+                return Ok(Some(piece));
+            }
+            self.cut = with_values(piece, &self.values);
+        }
     }
 
     fn step(&mut self) -> Result<Option<RecordBatch>, Error> {
         let mut pieces = Pieces::default();
         let wanted = self.rows_left.min(BATCH_ROWS);
         while pieces.rows < wanted {
-            let next = match self.rest.take() {
-                Some(piece) => Some(piece),
-                None => self.merge.next().transpose()?,
-            };
-            let Some(piece) = next else { break };
+            let Some(piece) = self.next_piece()? else { break };
             if pieces.is_complete_before(&piece) {
                 self.rest = Some(piece);
                 break;
@@ -197,6 +220,31 @@ impl Assembler {
         counters.rows_merged.fetch_add(merged, Relaxed);
         self.counted = counts;
     }
+}
+
+/// The runs of a piece's rows that have values, the first one last; all of it where they are short.
+fn with_values(piece: Piece, values: &[(usize, ValueRange)]) -> Vec<Piece> {
+    let mut kept = vec![true; piece.len()];
+    for (place, range) in values {
+        match &piece.block.fields[*place] {
+            Some(array) => range.narrow_rows(array, piece.rows.start, &mut kept),
+            None => return Vec::new(),
+        }
+    }
+    let mut runs = Vec::new();
+    let mut row = 0;
+    for run in kept.chunk_by(|a, b| a == b) {
+        let start = piece.rows.start + row;
+        row += run.len();
+        if run[0] {
+            runs.push(start..start + run.len());
+        }
+    }
+    if runs.len() * RUN_ROWS_MIN > piece.len() {
+        return vec![piece];
+    }
+    let cut = |rows| Piece { key: piece.key.clone(), block: Arc::clone(&piece.block), rows };
+    runs.into_iter().rev().map(cut).collect()
 }
 
 /// Whether a tag is the same, or absent, in all series of a column.

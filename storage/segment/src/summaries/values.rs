@@ -44,21 +44,78 @@ impl ValueRange {
         all.map(|statistic| (self.field, kind, statistic))
     }
 
+    /// Leaves only those of `kept` whose row has such a value, or NaN, in the rows of an array that begin with `first`. An
+    /// array of another type says nothing.
+    pub fn narrow_rows(&self, array: &dyn Array, first: usize, kept: &mut [bool]) {
+        match &self.values {
+            ValueBounds::Float64(bounds) => {
+                narrow_rows::<Float64Type>(
+                    with_both_zeros(*bounds),
+                    array,
+                    first,
+                    kept,
+                    f64::is_nan,
+                );
+            }
+            ValueBounds::Int64(bounds) => {
+                narrow_rows::<Int64Type>(*bounds, array, first, kept, |_| false);
+            }
+            ValueBounds::UInt64(bounds) => {
+                narrow_rows::<UInt64Type>(*bounds, array, first, kept, |_| false);
+            }
+        }
+    }
+
     /// Leaves only those of `kept` that may hold such a value, by their statistics.
     pub(super) fn narrow(&self, statistics: &[ArrayRef], kept: &mut [bool]) {
         match &self.values {
-            // 0 and −0 are one number to some comparisons and two to others.
-            ValueBounds::Float64((low, high)) => {
-                let with_zero = |bound: Bound<f64>| match bound {
-                    Bound::Excluded(zero) if zero == 0.0 => Bound::Included(zero),
-                    other => other,
-                };
-                let bounds = (with_zero(*low), with_zero(*high));
-                narrow::<Float64Type>(bounds, statistics, kept);
+            ValueBounds::Float64(bounds) => {
+                narrow::<Float64Type>(with_both_zeros(*bounds), statistics, kept);
             }
             ValueBounds::Int64(bounds) => narrow::<Int64Type>(*bounds, statistics, kept),
             ValueBounds::UInt64(bounds) => narrow::<UInt64Type>(*bounds, statistics, kept),
         }
+    }
+}
+
+/// 0 and −0 are one number to some comparisons and two to others.
+fn with_both_zeros((low, high): Bounds<f64>) -> Bounds<f64> {
+    let with_zero = |bound: Bound<f64>| match bound {
+        Bound::Excluded(zero) if zero == 0.0 => Bound::Included(zero),
+        other => other,
+    };
+    (with_zero(low), with_zero(high))
+}
+
+fn narrow_rows<T: ArrowPrimitiveType>(
+    (low, high): Bounds<T::Native>,
+    array: &dyn Array,
+    first: usize,
+    kept: &mut [bool],
+    is_other: impl Fn(T::Native) -> bool,
+) {
+    let Some(array) = array.as_primitive_opt::<T>() else { return };
+    let values = &array.values()[first..first + kept.len()];
+    match low {
+        Bound::Unbounded => {}
+        Bound::Included(low) => leave(values, kept, |value| value >= low || is_other(value)),
+        Bound::Excluded(low) => leave(values, kept, |value| value > low || is_other(value)),
+    }
+    match high {
+        Bound::Unbounded => {}
+        Bound::Included(high) => leave(values, kept, |value| value <= high || is_other(value)),
+        Bound::Excluded(high) => leave(values, kept, |value| value < high || is_other(value)),
+    }
+    if array.null_count() > 0 {
+        for (row, kept) in kept.iter_mut().enumerate() {
+            *kept &= array.is_valid(first + row);
+        }
+    }
+}
+
+fn leave<N: Copy>(values: &[N], kept: &mut [bool], holds: impl Fn(N) -> bool) {
+    for (kept, value) in kept.iter_mut().zip(values) {
+        *kept &= holds(*value);
     }
 }
 
