@@ -27,11 +27,7 @@ impl PhysicalOptimizerRule for LatestRowsRule {
         _config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         plan.transform_down(|node| {
-            let found = match node.downcast_ref::<AggregateExec>() {
-                Some(aggregate) => latest_of(aggregate)?,
-                None => None,
-            };
-            Ok(match found {
+            Ok(match node.downcast_ref::<AggregateExec>().and_then(latest_of) {
                 Some(latest) => Transformed::yes(Arc::new(latest) as Arc<dyn ExecutionPlan>),
                 None => Transformed::no(node),
             })
@@ -48,10 +44,10 @@ impl PhysicalOptimizerRule for LatestRowsRule {
     }
 }
 
-fn latest_of(last: &AggregateExec) -> Result<Option<LatestRowsExec>> {
+fn latest_of(last: &AggregateExec) -> Option<LatestRowsExec> {
     let mut first = last;
     if matches!(last.mode(), AggregateMode::Final | AggregateMode::FinalPartitioned) {
-        let Some(partial) = last.input().downcast_ref::<AggregateExec>() else { return Ok(None) };
+        let partial = last.input().downcast_ref::<AggregateExec>()?;
         first = partial;
     }
     let is_first = matches!(
@@ -62,24 +58,22 @@ fn latest_of(last: &AggregateExec) -> Result<Option<LatestRowsExec>> {
         one.group_expr().is_single() && one.limit_options().is_none() && !one.aggr_expr().is_empty()
     };
     if !is_first || !is_whole(first) || !is_whole(last) {
-        return Ok(None);
+        return None;
     }
-    let Some(scan) = first.input().downcast_ref::<SeriesScanExec>() else { return Ok(None) };
-    let Some(time) = scan.time_column().filter(|_| scan.label().is_last()) else {
-        return Ok(None);
-    };
+    let scan = first.input().downcast_ref::<SeriesScanExec>()?;
+    let time = scan.time_column().filter(|_| scan.label().is_last())?;
     let groups = first.group_expr().expr().iter().map(|(expr, _)| column_of(expr));
-    let Some(groups) = groups.collect::<Option<Vec<usize>>>() else { return Ok(None) };
-    let Some(keys) = keys(scan, &groups).filter(|keys| !keys.is_empty()) else { return Ok(None) };
+    let groups = groups.collect::<Option<Vec<usize>>>()?;
+    let keys = keys(scan, &groups).filter(|keys| !keys.is_empty())?;
     let filters = first.filter_expr().iter();
     let values = first.aggr_expr().iter().zip(filters).map(|(call, filter)| {
         let is_latest = filter.is_none() && is_of_latest(call, &groups, time);
         call.expressions().first().filter(|_| is_latest).and_then(column_of)
     });
-    let Some(values) = values.collect::<Option<Vec<usize>>>() else { return Ok(None) };
+    let values = values.collect::<Option<Vec<usize>>>()?;
     let columns = groups.iter().chain(&values).copied().collect();
     let input = Arc::clone(first.input());
-    Ok(Some(LatestRowsExec::new(input, last.schema(), time, keys, columns)))
+    Some(LatestRowsExec::new(input, last.schema(), time, keys, columns))
 }
 
 /// These columns as a scan is sorted by them, if its order begins with them.

@@ -159,7 +159,7 @@ impl Shape {
         [open, analyzed, optimized]: [&LogicalPlan; 3],
         physical: &Arc<dyn ExecutionPlan>,
     ) -> Result<Option<Self>, Error> {
-        let Some((operators, leaf)) = taken_apart(physical)? else { return Ok(None) };
+        let Some([operators, leaf]) = taken_apart(physical)? else { return Ok(None) };
         let (Some(scan), Some(read)) =
             (leaf.downcast_ref::<SeriesScanExec>(), only_scan(optimized)?)
         else {
@@ -241,9 +241,7 @@ fn over(
 }
 
 /// The operators over a leaf that has no rows, and the leaf; none if there are others than those that keep nothing of a run.
-fn taken_apart(
-    plan: &Arc<dyn ExecutionPlan>,
-) -> Result<Option<(Arc<dyn ExecutionPlan>, Arc<dyn ExecutionPlan>)>> {
+fn taken_apart(plan: &Arc<dyn ExecutionPlan>) -> Result<Option<[Arc<dyn ExecutionPlan>; 2]>> {
     let mut leaf = Arc::clone(plan);
     loop {
         let children = leaf.children();
@@ -255,7 +253,7 @@ fn taken_apart(
         leaf = Arc::clone(child);
     }
     let nothing = Arc::new(EmptyExec::new(leaf.schema()));
-    Ok(Some((over(plan, nothing)?, leaf)))
+    Ok(Some([over(plan, nothing)?, leaf]))
 }
 
 /// Whether an operator keeps nothing of a run, and takes rows to the end.
@@ -382,9 +380,8 @@ mod tests {
     async fn planned(session: &Session, sql: &str) -> (String, bool) {
         let known = templates::plan(session, sql).await.unwrap().unwrap();
         let context = StatementContext::of(session).await.unwrap();
-        let (shape, filters) = match &known.source {
-            Source::Shape(shape, filters, ..) => (shape, filters),
-            _ => return (String::new(), false),
+        let Source::Shape(shape, filters, ..) = &known.source else {
+            return (String::new(), false);
         };
         let Some(plan) = shape.plan(&context, filters).await.unwrap() else {
             return (String::new(), false);
