@@ -332,8 +332,15 @@ async fn all_means_every_voter_and_says_so_when_one_is_down() {
     let receipt = store.write(valid(store, &[("a", 1, 1.0)]), &all).await.unwrap();
     assert!(!receipt.not_everywhere);
     for n in 0..3 {
-        let last = cluster.store(n).status().shards.iter().filter_map(|s| s.group.last).max();
-        assert!(last.is_some_and(|at| at.index >= receipt.shards[0].index), "node {n}");
+        // A status is what a group has told last, which may be a moment ago.
+        let told = || cluster.store(n).status().shards.iter().filter_map(|s| s.group.last).max();
+        let wait = async {
+            while told().is_none_or(|at| at.index < receipt.shards[0].index) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, wait).await;
+        waited.unwrap_or_else(|_| panic!("node {n} has {:?} of {receipt:?}", told()));
     }
     cluster.stop(2).await;
     let store = cluster.store(1);
