@@ -4,9 +4,11 @@
 //! [`workload`] from a seed. Figures are printed as JSON, one object a line; the machine's noise is the reader's to
 //! judge, so quote ratios from one run.
 
+mod crowd;
 mod load;
 mod peers;
 mod queries;
+mod questdb;
 mod workload;
 
 use std::path::{Path, PathBuf};
@@ -15,10 +17,16 @@ use std::time::{Duration, Instant};
 
 use arrow::array::AsArray;
 use clap::Parser;
+use crowd::Crowd;
 use futures::TryStreamExt;
 use quorate_flight::ClientOutcome;
 use quorate_sql_tests::{Server, ServerOptions};
 use serde_json::json;
+
+/// How long many clients ask at a stretch,
+const CROWD_TIME: Duration = Duration::from_secs(8);
+/// and how many stretches there are.
+const CROWD_TURNS: usize = 3;
 
 /// Measures ingest over HTTP line protocol, memory, start-up after a crash, bytes per row, and TSBS's query types.
 #[derive(Debug, Parser)]
@@ -39,12 +47,21 @@ struct Arguments {
     /// Times each query type is asked, after one that is not counted.
     #[arg(long, default_value_t = 12)]
     rounds: usize,
+    /// Clients that ask the narrowest query type at a time, once the others are done; none unless given.
+    #[arg(long, default_value_t = 0)]
+    clients: usize,
     /// Asks only, of the data that an earlier run left in `--work`.
     #[arg(long, requires = "work")]
     queries_only: bool,
     /// Other databases that are asked the same queries of the same rows.
     #[arg(long, value_delimiter = ',')]
     against: Vec<peers::System>,
+    /// Where `QuestDB` answers over HTTP: `--against questdb` makes a table `cpu` there.
+    #[arg(long, default_value = "http://127.0.0.1:9000")]
+    questdb_url: String,
+    /// Posts the lines to this address, whoever listens, says how many rows a second were taken, and does no more.
+    #[arg(long)]
+    post_to: Option<String>,
     /// The Python that has their packages (duckdb, chdb; pyarrow).
     #[arg(long, default_value = "python3")]
     python: PathBuf,
@@ -71,6 +88,17 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(&data)?;
     let workload = workload::Workload::new(arguments.hosts, arguments.hours);
     let runtime = tokio::runtime::Runtime::new()?;
+    if let Some(url) = &arguments.post_to {
+        let lines = work.join("cpu.lp");
+        if !lines.exists() {
+            workload.write_lines(&lines)?;
+        }
+        let started = now();
+        let rows = load::post_lines(url, &lines, arguments.lines, arguments.connections)?;
+        let seconds = started.elapsed().as_secs_f64();
+        print(&json!({ "posted_rows_per_second": (rows as f64 / seconds).round(), "rows": rows }));
+        return Ok(());
+    }
     if arguments.queries_only {
         let server = Server::start(&data, &ServerOptions::default());
         ask(&runtime, &server, arguments, &work)?;
@@ -84,7 +112,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
 
     let server = Server::start(&data, &ServerOptions::default());
     let started = now();
-    load::post_lines(&server, &lines, arguments.lines, arguments.connections)?;
+    let door = format!("{}/write?db=main", server.http());
+    load::post_lines(&door, &lines, arguments.lines, arguments.connections)?;
     let seconds = started.elapsed().as_secs_f64();
     print(&json!({
         "ingest_rows_per_second": (rows as f64 / seconds).round(),
@@ -121,10 +150,15 @@ fn ask(
         if arguments.hours > 744.0 {
             return Err("--against takes at most a month: --hours 744".into());
         }
-        let csv = work.join("cpu.csv");
+        let (csv, lines) = (work.join("cpu.csv"), work.join("cpu.lp"));
         workload.write_csv(&csv)?;
+        if arguments.against.contains(&peers::System::Questdb) && !lines.exists() {
+            workload.write_lines(&lines)?;
+        }
+        let rows = peers::Rows { csv: &csv, lines: &lines, folder: work };
         for system in &arguments.against {
-            let (peer, seconds) = peers::Peer::start(*system, &arguments.python, &csv, work)?;
+            let (python, questdb) = (&arguments.python, &arguments.questdb_url);
+            let (peer, seconds) = peers::Peer::start(*system, python, questdb, rows)?;
             print(&json!({ "peer": system.name(), "load_seconds": seconds }));
             peers.push(peer);
         }
@@ -133,6 +167,16 @@ fn ask(
         let mut client = server.client("main").await?;
         queries::run(&mut client, &mut peers, workload, arguments.rounds).await
     })?;
+    if arguments.clients > 0 {
+        let crowd = Crowd { clients: arguments.clients, time: CROWD_TIME };
+        // In turns, so that what else the machine does falls on both.
+        for _ in 0..CROWD_TURNS {
+            runtime.block_on(crowd.ask(server, workload)).map_err(|e| e.to_string())?;
+            if arguments.against.contains(&peers::System::Questdb) {
+                crowd.ask_questdb(&arguments.questdb_url, workload).map_err(|e| e.to_string())?;
+            }
+        }
+    }
     print(&json!({ "memory_peak_bytes": memory_peak(server.pid())? }));
     Ok(())
 }

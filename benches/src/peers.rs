@@ -1,4 +1,4 @@
-//! Other databases that are asked the same: `peers.py` runs each in a process of its own.
+//! Other databases that are asked the same: `peers.py` runs each in a process of its own; `QuestDB` is a server that runs.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use serde_json::Value;
+
+use crate::questdb::QuestDb;
 
 type Failed = Box<dyn std::error::Error>;
 
@@ -17,6 +19,8 @@ pub(crate) enum System {
     Duckdb,
     /// `ClickHouse` in a Python process (package `chdb`).
     Chdb,
+    /// `QuestDB`, a server at `--questdb-url`.
+    Questdb,
 }
 
 /// What statements are written in.
@@ -25,6 +29,7 @@ pub(crate) enum Dialect {
     Quorate,
     Duckdb,
     Clickhouse,
+    Questdb,
 }
 
 /// A result, as far as it is compared.
@@ -50,6 +55,19 @@ impl Answer {
 #[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) system: System,
+    means: Means,
+}
+
+/// How a peer is asked.
+#[derive(Debug)]
+enum Means {
+    Process(PythonProcess),
+    Http(QuestDb),
+}
+
+/// A process of `peers.py`.
+#[derive(Debug)]
+struct PythonProcess {
     process: Child,
     to: ChildStdin,
     from: BufReader<ChildStdout>,
@@ -61,6 +79,7 @@ impl System {
         match self {
             Self::Duckdb => "duckdb",
             Self::Chdb => "chdb",
+            Self::Questdb => "questdb",
         }
     }
 
@@ -69,8 +88,20 @@ impl System {
         match self {
             Self::Duckdb => Dialect::Duckdb,
             Self::Chdb => Dialect::Clickhouse,
+            Self::Questdb => Dialect::Questdb,
         }
     }
+}
+
+/// Where the rows are that a peer loads.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows<'a> {
+    /// As comma-separated values.
+    pub(crate) csv: &'a Path,
+    /// As line protocol.
+    pub(crate) lines: &'a Path,
+    /// A folder of the peer's own.
+    pub(crate) folder: &'a Path,
 }
 
 impl Peer {
@@ -78,31 +109,51 @@ impl Peer {
     pub(crate) fn start(
         system: System,
         python: &Path,
-        csv: &Path,
-        folder: &Path,
+        questdb_url: &str,
+        rows: Rows<'_>,
     ) -> Result<(Self, f64), Failed> {
+        if system == System::Questdb {
+            let started = crate::now();
+            let questdb = QuestDb::load(questdb_url, rows.lines)?;
+            let seconds = started.elapsed().as_secs_f64();
+            return Ok((Self { system, means: Means::Http(questdb) }, seconds));
+        }
+        let (process, seconds) = PythonProcess::start(system, python, rows)?;
+        Ok((Self { system, means: Means::Process(process) }, seconds))
+    }
+
+    /// Asks one statement.
+    pub(crate) fn ask(&mut self, sql: &str) -> Result<Answer, Failed> {
+        match &mut self.means {
+            Means::Process(process) => process.ask(sql),
+            Means::Http(questdb) => questdb.ask(sql),
+        }
+    }
+}
+
+impl PythonProcess {
+    fn start(system: System, python: &Path, rows: Rows<'_>) -> Result<(Self, f64), Failed> {
         // Read when it runs: another checkout may share the build directory.
         let package = std::env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
         let mut command = Command::new(python);
-        command.arg(package.join("peers.py")).arg(system.name()).arg(csv).arg(folder);
+        command.arg(package.join("peers.py")).arg(system.name()).arg(rows.csv).arg(rows.folder);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process =
             command.spawn().map_err(|e| format!("{} cannot be started: {e}", python.display()))?;
         let (Some(to), Some(from)) = (process.stdin.take(), process.stdout.take()) else {
             return Err("a peer has no pipes".into());
         };
-        let mut peer = Self { system, process, to, from: BufReader::new(from) };
-        let loaded = peer.read()?;
+        let mut peer = Self { process, to, from: BufReader::new(from) };
+        let loaded = peer.read(system.name())?;
         let seconds = loaded["load_seconds"].as_f64().ok_or("a peer does not say what it took")?;
         Ok((peer, seconds))
     }
 
-    /// Asks one statement.
-    pub(crate) fn ask(&mut self, sql: &str) -> Result<Answer, Failed> {
+    fn ask(&mut self, sql: &str) -> Result<Answer, Failed> {
         writeln!(self.to, "{}", Value::from(sql))?;
         self.to.flush()?;
-        let answer = self.read()?;
+        let answer = self.read("a peer")?;
         let number = |name: &str| answer[name].as_f64().ok_or("a peer's answer is not whole");
         Ok(Answer {
             time: Duration::from_secs_f64(number("ms")? / 1e3),
@@ -111,12 +162,11 @@ impl Peer {
         })
     }
 
-    fn read(&mut self) -> Result<Value, Failed> {
+    fn read(&mut self, name: &str) -> Result<Value, Failed> {
         let mut line = String::new();
         self.from.read_line(&mut line)?;
         if line.is_empty() {
             let ended = self.process.wait()?;
-            let name = self.system.name();
             return Err(
                 format!("{name} has ended ({ended}): is its Python package installed?").into()
             );
@@ -125,7 +175,7 @@ impl Peer {
     }
 }
 
-impl Drop for Peer {
+impl Drop for PythonProcess {
     fn drop(&mut self) {
         // It may have ended already.
         let _ = self.process.kill();

@@ -19,7 +19,7 @@ use crate::peers::{Answer, Dialect, Peer};
 use crate::workload::{BASE_NS, FIELDS, Workload};
 
 /// A statement in each dialect.
-type Statement = Box<dyn Fn(Dialect) -> String + Send + Sync>;
+pub(crate) type Statement = Box<dyn Fn(Dialect) -> String + Send + Sync>;
 
 type Failed = Box<dyn std::error::Error>;
 
@@ -51,12 +51,16 @@ const KINDS: [Kind; 16] = [
 ];
 
 /// Draws hosts and windows.
-struct Parameters {
+pub(crate) struct Parameters {
     random: StdRng,
     workload: Workload,
 }
 
 impl Parameters {
+    pub(crate) fn new(seed: u64, workload: Workload) -> Self {
+        Self { random: StdRng::seed_from_u64(seed), workload }
+    }
+
     /// This many hours within the data: its first second and the first one behind it.
     fn window(&mut self, hours: i64) -> (i64, i64) {
         let data = self.workload.seconds();
@@ -82,7 +86,7 @@ impl Parameters {
         }
     }
 
-    fn single_groupby(&mut self, fields: usize, hosts: usize, hours: i64) -> Statement {
+    pub(crate) fn single_groupby(&mut self, fields: usize, hosts: usize, hours: i64) -> Statement {
         let (hosts, window) = (self.hosts(hosts), self.window(hours));
         Box::new(move |dialect| {
             let (minute, within) = (dialect.bucket(60), dialect.within(window));
@@ -147,6 +151,10 @@ fn last_point(dialect: Dialect) -> String {
             "SELECT DISTINCT ON (hostname) time, hostname, {} FROM cpu ORDER BY hostname, time DESC",
             FIELDS.join(", ")
         ),
+        Dialect::Questdb => format!(
+            "SELECT time, hostname, {} FROM cpu LATEST ON time PARTITION BY hostname ORDER BY hostname",
+            FIELDS.join(", ")
+        ),
         Dialect::Duckdb | Dialect::Clickhouse => format!(
             "SELECT a.time, a.hostname, a.{} FROM (SELECT hostname AS h, max(time) AS t FROM cpu GROUP BY hostname) b \
              JOIN cpu a ON a.hostname = b.h AND a.time = b.t ORDER BY a.hostname",
@@ -162,6 +170,7 @@ impl Dialect {
             Self::Quorate => format!("date_bin(INTERVAL '{seconds} seconds', time)"),
             Self::Duckdb => format!("time_bucket(INTERVAL '{seconds} seconds', time)"),
             Self::Clickhouse => format!("toStartOfInterval(time, INTERVAL {seconds} SECOND)"),
+            Self::Questdb => format!("timestamp_floor('{seconds}s', time)"),
         }
     }
 
@@ -173,6 +182,7 @@ impl Dialect {
             Self::Quorate => format!("to_timestamp({second})"),
             Self::Duckdb => format!("make_timestamp({micros})"),
             Self::Clickhouse => format!("toDateTime({second}, 'UTC')"),
+            Self::Questdb => format!("{micros}::timestamp"),
         }
     }
 
@@ -197,7 +207,7 @@ pub(crate) async fn run(
     workload: Workload,
     rounds: usize,
 ) -> Result<(), Failed> {
-    let mut parameters = Parameters { random: StdRng::seed_from_u64(15), workload };
+    let mut parameters = Parameters::new(15, workload);
     let systems = 1 + peers.len();
     let mut times = vec![vec![Vec::with_capacity(rounds); systems]; KINDS.len()];
     let mut rows = vec![0; KINDS.len()];

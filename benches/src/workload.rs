@@ -21,7 +21,7 @@ pub(crate) const FIELDS: [&str; 10] = [
     "usage_guest_nice",
 ];
 /// Tags of a row.
-const TAGS: [&str; 10] = [
+pub(crate) const TAGS: [&str; 10] = [
     "hostname",
     "region",
     "datacenter",
