@@ -113,14 +113,15 @@ def test_a_query_is_cancelled_by_action(client):
     cancel = flight.Action("CancelFlightInfo", message((1, info.serialize())))
     cancelled = b"\x08\x01"
     deadline = time.monotonic() + 30
-    status = None
+    statuses = set()
     with undisturbed():
         thread.start()
-        while time.monotonic() < deadline and status != cancelled:
+        # What is cancelled before its rows are asked for runs anew when they are.
+        while time.monotonic() < deadline and thread.is_alive():
             [result] = client.do_action(cancel)
-            status = result.body.to_pybytes()
+            statuses.add(result.body.to_pybytes())
         thread.join(timeout=60)
-    assert status == cancelled
+    assert cancelled in statuses
     assert isinstance(failure[0], flight.FlightCancelledError)
 
 
