@@ -13,6 +13,7 @@ use arrow_flight::{
 use bytes::Bytes;
 use futures::StreamExt;
 use prost::Message;
+use quorate_engine::StatementKind;
 use tonic::{Response, Status};
 
 use crate::call::Call;
@@ -107,7 +108,8 @@ fn close_session<T>(shared: &Shared, call: &Call, response: &mut Response<T>) {
     }
 }
 
-/// Cancels what the ticket of this `FlightInfo` runs.
+/// Cancels what the tickets of this `FlightInfo` run. A query's ticket gives no rows from then on; a statement that writes is
+/// cancelled only while it runs: what it has written stays.
 fn cancel(shared: &Shared, info: &FlightInfo) -> Result<CancelStatus, Status> {
     let mut found = false;
     for endpoint in &info.endpoint {
@@ -119,12 +121,16 @@ fn cancel(shared: &Shared, info: &FlightInfo) -> Result<CancelStatus, Status> {
             continue;
         };
         let statement = Statement::open(Purpose::Ticket, &statement_handle, &shared.seal)?;
-        found |= shared.ahead.cancel(&statement.id);
-        if let Some(queries) = shared.running.cancel(&statement.id) {
-            found = true;
-            for query in queries {
-                shared.engine.cancel(query);
-            }
+        let queries = if statement.kind == StatementKind::Query {
+            let queries = shared.running.cancel_query(&statement.id);
+            shared.ahead.cancel(&statement.id);
+            Some(queries)
+        } else {
+            shared.running.cancel(&statement.id)
+        };
+        found |= queries.is_some();
+        for query in queries.unwrap_or_default() {
+            shared.engine.cancel(query);
         }
     }
     Ok(if found { CancelStatus::Cancelled } else { CancelStatus::NotCancellable })

@@ -78,9 +78,11 @@ impl Ahead {
         is_same.then_some(entry.query)
     }
 
-    /// Ends a query that waits; whether there was one.
-    pub(crate) fn cancel(&self, run: &[u8]) -> bool {
-        self.queries.lock().remove(run).is_some()
+    /// Ends a query that waits, if there is one.
+    pub(crate) fn cancel(&self, run: &[u8]) {
+        let ended = self.queries.lock().remove(run);
+        // Outside the lock: what the query holds is let go of here.
+        drop(ended);
     }
 }
 

@@ -1,7 +1,8 @@
 //! The statements that run now, and those that ran once.
 //!
-//! A ticket names its run. While it runs, [`Running`] finds it for a cancellation by action; a stream that the client
-//! drops needs no such list, the query ends with it. [`RanOnce`] lets a ticket that writes run once on this node however
+//! A ticket names its run. While it runs, [`Running`] finds it for a cancellation by action, and a query whose ticket was
+//! cancelled does not run again on this node, whether its rows were asked for before or not; a stream that the client drops
+//! needs no such list, the query ends with it. [`RanOnce`] lets a ticket that writes run once on this node however
 //! often it is fetched; across nodes the idempotency key in the ticket does the same for rows.
 
 use std::collections::HashMap;
@@ -20,16 +21,26 @@ use crate::session::BoundedMap;
 /// How many finished runs of statements that write are remembered.
 const RUNS_MAX: usize = 16_384;
 
-/// The statements that run now.
+/// How many cancelled queries are remembered.
+const CANCELLED_MAX: usize = 16_384;
+
+/// The statements that run now, and the queries that shall not run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Running {
     entries: Arc<Mutex<Entries>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Entries {
     next: u64,
     runs: HashMap<u64, Entry>,
+    cancelled: BoundedMap<Bytes, ()>,
+}
+
+impl Default for Entries {
+    fn default() -> Self {
+        Self { next: 0, runs: HashMap::new(), cancelled: BoundedMap::new(CANCELLED_MAX) }
+    }
 }
 
 #[derive(Debug)]
@@ -48,10 +59,13 @@ pub(crate) struct RunGuard {
 }
 
 impl Running {
-    /// Enters a run.
+    /// Enters a run; it begins as cancelled if its query was.
     pub(crate) fn enter(&self, run: Bytes) -> RunGuard {
         let token = CancellationToken::new();
         let mut entries = self.entries.lock();
+        if entries.cancelled.get(&run).is_some() {
+            token.cancel();
+        }
         let number = entries.next;
         entries.next += 1;
         entries.runs.insert(number, Entry { run, query: None, token: token.clone() });
@@ -70,6 +84,14 @@ impl Running {
             queries.extend(entry.query);
         }
         found.then_some(queries)
+    }
+
+    /// Cancels a query, which has no effect but its rows: what runs of it ends, and it does not run again. Gives the queries to
+    /// be cancelled.
+    pub(crate) fn cancel_query(&self, run: &Bytes) -> Vec<QueryId> {
+        // First, so that a run that enters meanwhile is either refused or found.
+        self.entries.lock().cancelled.insert(run.clone(), ());
+        self.cancel(run).unwrap_or_default()
     }
 }
 
@@ -142,6 +164,21 @@ mod tests {
         assert!(guard.token().is_cancelled());
         drop(guard);
         assert_eq!(running.cancel(b"a"), None);
+        assert!(!running.enter(Bytes::from_static(b"a")).token().is_cancelled());
+    }
+
+    #[test]
+    fn a_cancelled_query_does_not_run_again() {
+        let running = Running::default();
+        let (a, b) = (Bytes::from_static(b"a"), Bytes::from_static(b"b"));
+        let guard = running.enter(a.clone());
+        guard.set_query(QueryId(7));
+        assert_eq!(running.cancel_query(&a), [QueryId(7)]);
+        assert!(guard.token().is_cancelled());
+        assert!(running.enter(a).token().is_cancelled());
+        assert_eq!(running.cancel_query(&b), []);
+        assert!(running.enter(b).token().is_cancelled());
+        assert!(!running.enter(Bytes::from_static(b"c")).token().is_cancelled());
     }
 
     #[tokio::test]

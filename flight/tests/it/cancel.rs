@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use arrow_flight::{Action, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus};
+use arrow_flight::{
+    Action, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightInfo,
+};
 use futures::TryStreamExt;
 use prost::Message;
 use quorate_flight::ServiceOptions;
@@ -31,36 +33,58 @@ async fn until_running(server: &Server) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_query_is_cancelled_by_action() {
-    let head_start = Duration::from_hours(1);
-    let server = Server::start_with(ServiceOptions { head_start, ..Default::default() }).await;
-    let mut client = server.flight_sql().await;
-    let info = client.execute(ENDLESS.to_owned(), None).await.unwrap();
-    let cancel = |info: &arrow_flight::FlightInfo| {
-        let body = CancelFlightInfoRequest::new(info.clone()).encode_to_vec();
-        Action::new("CancelFlightInfo", body)
-    };
-    let status = async |client: &mut arrow_flight::sql::client::FlightSqlServiceClient<_>| {
-        let results = client.do_action(cancel(&info)).await.unwrap();
-        let results: Vec<_> = results.try_collect().await.unwrap();
-        assert_eq!(results.len(), 1);
-        CancelFlightInfoResult::decode(results[0].body.clone()).unwrap().status()
-    };
-    // It has begun already, and the ticket is as good as before.
-    assert_eq!(status(&mut client).await, CancelStatus::Cancelled);
-    assert_eq!(status(&mut client).await, CancelStatus::NotCancellable);
-    until_idle(&server).await;
+/// Cancels by action.
+async fn cancel(server: &Server, info: &FlightInfo) -> CancelStatus {
+    let body = CancelFlightInfoRequest::new(info.clone()).encode_to_vec();
+    let action = Action::new("CancelFlightInfo", body);
+    let results = server.flight_sql().await.do_action(action).await.unwrap();
+    let results: Vec<_> = results.try_collect().await.unwrap();
+    assert_eq!(results.len(), 1);
+    CancelFlightInfoResult::decode(results[0].body.clone()).unwrap().status()
+}
+
+/// Asks for the rows of a query that is cancelled.
+async fn fetch_cancelled(server: &Server, info: &FlightInfo) {
     let ticket = info.endpoint[0].ticket.clone().unwrap();
-    let mut fetching = server.flight_sql().await;
-    let fetch =
-        tokio::spawn(async move { fetching.do_get(ticket).await?.try_collect::<Vec<_>>().await });
-    until_running(&server).await;
-    assert_eq!(status(&mut client).await, CancelStatus::Cancelled);
-    let error = fetch.await.unwrap().unwrap_err();
-    assert!(error.to_string().contains("cancelled"), "{error}");
+    let mut client = server.flight_sql().await;
+    let rows = async { client.do_get(ticket).await?.try_collect::<Vec<_>>().await };
+    let error = rows.await.unwrap_err().to_string();
+    assert!(error.contains("cancelled"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_is_cancelled_by_action_while_its_rows_are_fetched() {
+    let server = Server::start().await;
+    let info = server.flight_sql().await.execute(ENDLESS.to_owned(), None).await.unwrap();
+    let canceller = async {
+        until_running(&server).await;
+        assert_eq!(cancel(&server, &info).await, CancelStatus::Cancelled);
+    };
+    tokio::join!(fetch_cancelled(&server, &info), canceller);
     until_idle(&server).await;
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_that_is_cancelled_before_its_rows_are_fetched_does_not_run_again() {
+    // With a head start that does not end, one that has ended, and none.
+    for head_start in [Duration::from_hours(1), Duration::from_millis(1), Duration::ZERO] {
+        let server = Server::start_with(ServiceOptions { head_start, ..Default::default() }).await;
+        let info = server.flight_sql().await.execute(ENDLESS.to_owned(), None).await.unwrap();
+        if head_start < Duration::from_mins(1) {
+            until_idle(&server).await;
+        }
+        for _ in 0..2 {
+            assert_eq!(cancel(&server, &info).await, CancelStatus::Cancelled);
+            until_idle(&server).await;
+            fetch_cancelled(&server, &info).await;
+        }
+        // The text may be asked again.
+        let again = server.flight_sql().await.execute(ENDLESS.to_owned(), None).await.unwrap();
+        assert_eq!(cancel(&server, &again).await, CancelStatus::Cancelled);
+        until_idle(&server).await;
+        server.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
