@@ -5,7 +5,7 @@
 //!
 //! | column | encoding | statistics |
 //! |---|---|---|
-//! | tag | dictionary | per row group |
+//! | tag | dictionary; [runs](crate::tag_chunk) where a row group has few | per row group |
 //! | time | `DELTA_BINARY_PACKED` in the coarsest exact unit | per page |
 //! | float with few decimals, integer, timestamp | [as a whole number](crate::scale); `DELTA_BINARY_PACKED`, or a dictionary where that is smaller in a sample | per row group |
 //! | other float | dictionary, falling back to `BYTE_STREAM_SPLIT`; only that where a sample has few repeats | per row group without NaN |
@@ -40,6 +40,7 @@ use parquet::schema::types::SchemaDescriptor;
 use crate::group::Group;
 use crate::rows::Batch;
 use crate::scale::{self, Scale};
+use crate::tag_chunk::{self, Chunk};
 use crate::{ColumnId, ColumnKind, Compression, FieldType, RowSchema, SegmentWriter};
 
 /// Rows of a page of the time and of fields: what the end of a range of time decodes for nothing.
@@ -273,6 +274,21 @@ impl FileColumns {
     /// Whether a column is a tag.
     pub(crate) fn is_tag(&self, i: usize) -> bool {
         matches!(self.kinds[i], FileColumn::Tag(_))
+    }
+
+    /// The chunks of the tags of one row group, where they are few runs.
+    pub(crate) fn tag_chunks(&self, group: &Group) -> Result<Vec<Option<Chunk>>, ParquetError> {
+        let runs = group.batches.iter().flat_map(|batch| &batch.runs);
+        let texts: Vec<_> = runs.map(|run| (run.key.decode(), run.rows)).collect();
+        let tags = (0..self.kinds.len()).filter(|i| self.is_tag(*i));
+        let chunk = |i: usize| {
+            let runs: Vec<_> = texts
+                .iter()
+                .map(|(texts, rows)| (texts.get(i).and_then(Option::as_deref), *rows))
+                .collect();
+            tag_chunk::encode(&self.parquet.column(i), &runs)
+        };
+        tags.map(chunk).collect()
     }
 
     /// Settings of the tags of one row group. Other columns get none that take memory.

@@ -293,7 +293,8 @@ fn get_key(bytes: &mut &[u8], key: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+/// Appends a LEB128 varint.
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(value.to_le_bytes()[0] | 0x80);
         value >>= 7;

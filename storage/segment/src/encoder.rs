@@ -183,12 +183,23 @@ impl Encoder {
 
     fn encode(&mut self, group: &Group) -> Result<(), ParquetError> {
         let compression = self.spec.compression;
-        let tags = self.columns.writers(&self.columns.tag_properties(compression), self.groups)?;
+        let chunks = self.columns.tag_chunks(group)?;
+        let tags = if chunks.iter().all(Option::is_some) {
+            Vec::new()
+        } else {
+            self.columns.writers(&self.columns.tag_properties(compression), self.groups)?
+        };
+        let (mut chunks, mut tags) = (chunks.into_iter(), tags.into_iter());
         let properties = self.columns.group_properties(group, compression)?;
         let others = self.columns.writers(&properties, self.groups)?;
         let mut row_group = self.file.next_row_group()?;
-        for (i, (tag, other)) in tags.into_iter().zip(others).enumerate() {
-            let mut writer = if self.columns.is_tag(i) { tag } else { other };
+        for (i, other) in others.into_iter().enumerate() {
+            let tag = tags.next();
+            if let Some((bytes, close)) = chunks.next().flatten() {
+                row_group.append_column(&bytes, close)?;
+                continue;
+            }
+            let mut writer = tag.filter(|_| self.columns.is_tag(i)).unwrap_or(other);
             let field = self.columns.arrow.field(i);
             for batch in &group.batches {
                 for leaf in compute_leaves(field, &self.columns.array(i, batch))? {

@@ -32,6 +32,7 @@ mod scan;
 mod schema;
 mod sink;
 mod summaries;
+mod tag_chunk;
 #[cfg(test)]
 mod test_support;
 mod writer;

@@ -38,7 +38,7 @@ pub struct SegmentWriter {
 
 impl SegmentWriter {
     /// Settings and crate versions that this build writes with.
-    pub const WRITER_ID: u32 = 3;
+    pub const WRITER_ID: u32 = 4;
 
     /// Begins a file under a temporary name in `dir`. The file records [`SegmentWriter::WRITER_ID`], whatever
     /// `spec` says: this build has no other settings.

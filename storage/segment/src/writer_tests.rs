@@ -195,8 +195,8 @@ fn bytes_are_the_golden_ones() {
 
 const GOLDEN_CONTENT: &str = "b946b122424c315a61eb4649598cbe880c497a02db22bc4a37f0c001aacc4d92";
 const GOLDEN_FILES: [&str; 2] = [
-    "6f8cea8aba8a89c422cb2ac75739d8819cd874622330dd55a33aa2406dfc944f",
-    "c84fd835a528acdec3013f84b2ea0d9c3677da4d6798e6271a1765b59cc61e9f",
+    "3eeae4718c094307f6245d1861b78b46c58533937391b277c1475e96bedcdb27",
+    "c14279db6c16335f0055248abc4020b8d2a00072958b9d68ca86a6a3aff19d1b",
 ];
 
 fn golden_model() -> Model {
