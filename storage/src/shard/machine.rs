@@ -30,7 +30,7 @@ use super::jobs::Made;
 use super::recover::Remedy;
 use super::scrub::ScrubStatus;
 use super::state::{Effect, PendingFlush, ShardState};
-use crate::batch::RowBatch;
+use crate::batch::{DecodedBatches, RowBatch};
 use crate::manifest::{Manifest, ManifestStore, ShardRecord};
 use crate::scan::{OpenSegment, Tails};
 use crate::store::ShardId;
@@ -95,6 +95,8 @@ pub(crate) struct ShardFiles {
     pub(crate) caches: Arc<SegmentCaches>,
     /// Last rows of the node's segments.
     pub(crate) tails: Arc<Tails>,
+    /// Batches that the node has encoded.
+    pub(crate) decoded: Arc<DecodedBatches>,
     /// Who holds which segment.
     pub(crate) pins: Arc<SegmentPins>,
     /// For simulators only.
@@ -547,8 +549,11 @@ impl ShardMachine {
         if let Command::Write(write) = &command {
             let described = write.writes.iter().flat_map(|w| &w.parts);
             for (part, bytes) in described.zip(&parts) {
-                let rows = RowBatch::decode(bytes)
-                    .map_err(|e| self.fatal(place(&e), Some(Box::new(e))))?;
+                let rows = match self.files.decoded.take(bytes) {
+                    Some(rows) => rows,
+                    None => RowBatch::decode(bytes)
+                        .map_err(|e| self.fatal(place(&e), Some(Box::new(e))))?,
+                };
                 if rows.rows() as u64 != part.rows {
                     return Err(self.fatal(place(&"a batch has other rows than named"), None));
                 }

@@ -18,7 +18,7 @@ use super::{
     StoreStatus, TableStatus, WriteOptions, WriteReceipt,
 };
 use crate::Error;
-use crate::batch::ValidBatch;
+use crate::batch::{DecodedBatches, ValidBatch};
 use crate::catalog::{Catalog, CatalogCommand, CatalogReply, OptionsChange};
 use crate::cluster::{
     DataDir, MetaCommand, MetaMachine, MetaReply, MetaState, Replica, decode_reply, encode_meta,
@@ -51,6 +51,7 @@ pub(super) struct Inner {
     pub(super) shards: BTreeMap<ShardId, Slot>,
     pub(super) budget: Arc<Budget>,
     pub(super) caches: Arc<SegmentCaches>,
+    pub(super) decoded: Arc<DecodedBatches>,
     pub(super) rows_accepted: AtomicU64,
     /// Why the process must end, once it must.
     pub(super) failure: watch::Sender<Option<String>>,

@@ -20,6 +20,7 @@ use super::core::{Inner, Store};
 use super::starting::{Starting, blocking};
 use super::{StoreOptions, placement, timing};
 use crate::Error;
+use crate::batch::DecodedBatches;
 use crate::cluster::{DataDir, Place, Use, join};
 use crate::scan::Tails;
 use crate::shard::{Budget, MemtableLimits, Shard};
@@ -45,6 +46,7 @@ async fn prepare(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<Arc<Start
     let starting = Arc::new(Starting {
         caches: SegmentCaches::new(options.cache_bytes - options.cache_bytes / TAILS_SHARE),
         tails: Tails::new(options.cache_bytes / TAILS_SHARE),
+        decoded: DecodedBatches::shared(),
         transport: transport.unwrap_or_else(|| MemoryTransport::default().shared()),
         place,
         tasks: TaskTracker::new(),
@@ -88,7 +90,8 @@ pub(super) async fn open(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<S
     let own = starting.own();
     let starting = Arc::try_unwrap(starting)
         .map_err(|_| Error::Internal("a start-up task outlived the start".to_owned()))?;
-    let Starting { options, dir, wal, caches, limits, tasks, failure, cancel, .. } = starting;
+    let Starting { options, dir, wal, caches, decoded, limits, tasks, failure, cancel, .. } =
+        starting;
     let failed = failure.clone();
     wal.on_poison(Box::new(move || {
         failed.send_replace(Some("a write or sync of the write-ahead log failed".to_owned()));
@@ -103,6 +106,7 @@ pub(super) async fn open(disk: Arc<dyn Disk>, options: StoreOptions) -> Result<S
         shards,
         budget: limits.budget,
         caches,
+        decoded,
         rows_accepted: AtomicU64::new(0),
         failure,
         rerouting: tokio::sync::Mutex::default(),

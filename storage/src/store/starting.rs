@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use super::core::{Inner, Slot};
 use super::{ShardId, StoreOptions};
+use crate::batch::DecodedBatches;
 use crate::cluster::{
     DataDir, KnownIds, MetaCommand, MetaMachine, PeerRequest, Peers, Place, Replica,
 };
@@ -63,6 +64,7 @@ pub(super) struct Starting {
     pub(super) place: Option<Place>,
     pub(super) caches: Arc<SegmentCaches>,
     pub(super) tails: Arc<Tails>,
+    pub(super) decoded: Arc<DecodedBatches>,
     pub(super) limits: MemtableLimits,
     pub(super) tasks: TaskTracker,
     pub(super) failure: watch::Sender<Option<String>>,
@@ -533,6 +535,7 @@ impl Starting {
             manifests: ManifestStore::open(Arc::clone(&disk), &self.dir.manifests(id))?,
             caches: Arc::clone(&self.caches),
             tails: Arc::clone(&self.tails),
+            decoded: Arc::clone(&self.decoded),
             pins: SegmentPins::new(),
             disk,
             segments,

@@ -19,7 +19,7 @@ use super::{
     Delete, KeyedReceipt, SeriesSelection, ShardId, ShardReceipt, Store, WriteLevel, WriteOptions,
     WriteReceipt, rerouting,
 };
-use crate::batch::{RowBatch, TimeSlices, ValidBatch};
+use crate::batch::{DecodedBatches, RowBatch, TimeSlices, ValidBatch};
 use crate::catalog::Table;
 use crate::cluster::MetaState;
 use crate::scan::TimeRange;
@@ -106,6 +106,7 @@ async fn claim(
 
 /// Routes and encodes; CPU work only.
 fn prepare(
+    decoded: &DecodedBatches,
     meta: &MetaState,
     is_keyed: bool,
     batches: Vec<(TableId, RowBatch)>,
@@ -129,8 +130,9 @@ fn prepare(
                 rows: rows.rows() as u64,
                 bytes: payload.len() as u64,
             });
-            write.payload.push(payload);
+            write.payload.push(payload.clone());
             write.tables.entry(id).or_insert_with(|| record_of(table, &slices));
+            decoded.put(payload, rows);
         }
     }
     Ok(writes)
@@ -187,7 +189,7 @@ async fn route(
         let epochs: Vec<_> = rows.iter().map(|(table, _)| meta.routing.epoch(*table)).collect();
         let tables: Vec<TableId> = rows.iter().map(|(table, _)| *table).collect();
         let is_keyed = request.options.idempotency_key.is_some();
-        let writes = prepare(&meta, is_keyed, rows)?;
+        let writes = prepare(&store.inner.decoded, &meta, is_keyed, rows)?;
         let sent = send(store, &meta, request, writes, &mut claimed).await?;
         results.extend(sent.stored);
         if sent.stale.is_empty() {
@@ -219,7 +221,8 @@ pub(super) async fn route_once(
     let until = Instant::now() + store.inner.options.write_deadline;
     let request = Request { options, catalog_index: batch.catalog_index(), until };
     let batches = vec![(batch.table(), batch.into_rows())];
-    let writes = prepare(meta, options.idempotency_key.is_some(), batches).expect("it is valid");
+    let is_keyed = options.idempotency_key.is_some();
+    let writes = prepare(&store.inner.decoded, meta, is_keyed, batches).expect("it is valid");
     let sent = send(store, meta, &request, writes, &mut false).await.expect("shards answer");
     assert!(sent.stored.iter().all(Result::is_ok));
     sent.stale.len()
