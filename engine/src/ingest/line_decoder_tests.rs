@@ -515,3 +515,34 @@ proptest! {
         points(decoded);
     }
 }
+
+#[test]
+fn names_of_every_length_are_compared_whole() {
+    let name: Vec<u8> = (0..40).collect();
+    for len in 0..=name.len() {
+        assert!(is_same(&name[..len], &name[..len]));
+        for at in 0..len {
+            let mut other = name[..len].to_vec();
+            other[at] = 0xFF;
+            assert!(!is_same(&name[..len], &other), "byte {at} of {len}");
+        }
+    }
+}
+
+#[test]
+fn integers_are_read_to_their_bounds() {
+    for (digits, want) in [
+        ("9223372036854775807", Some(i64::MAX)),
+        ("9223372036854775808", None),
+        ("9999999999999999999", None),
+        ("-9223372036854775808", Some(i64::MIN)),
+        ("-9223372036854775809", None),
+        ("18446744073709551616", None),
+        ("0000000000000000000000042", Some(42)),
+        ("-1700000000000000001", Some(-1_700_000_000_000_000_001)),
+        ("-", None),
+        ("1a", None),
+    ] {
+        assert_eq!(integer(digits.as_bytes()), want, "{digits}");
+    }
+}

@@ -307,11 +307,12 @@ pub(super) fn integer(digits: &[u8]) -> Option<i64> {
     if number.is_empty() || !number.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    if number.len() > 18 {
+    // Nineteen digits, as nanoseconds of our days have, are below 2^64.
+    if number.len() > 19 {
         return text(digits).parse().ok();
     }
-    let n = number.iter().fold(0_i64, |n, d| n * 10 + i64::from(d - b'0'));
-    Some(if negative { -n } else { n })
+    let n = number.iter().fold(0_u64, |n, d| n * 10 + u64::from(d - b'0'));
+    if negative { 0_i64.checked_sub_unsigned(n) } else { i64::try_from(n).ok() }
 }
 
 fn quoted(line: &[u8], start: usize) -> Result<(Value<'_>, usize), ValueProblem> {

@@ -99,7 +99,7 @@ pub(super) async fn read_if_any(
     }
     let first = length.unwrap_or(0).clamp(BODY_UNIT, ROOM_FIRST_BYTES);
     let mut room = Room::new(door, first).await?;
-    let bytes = collect(door, body, &mut room).await?;
+    let bytes = collect(door, body, length.unwrap_or(0), &mut room).await?;
     let missing = gzip && bytes.is_empty();
     let packed = gzip && !missing;
     let bytes = if packed { unpack(door, bytes, &mut room).await? } else { bytes };
@@ -123,7 +123,13 @@ fn is_gzip(headers: &HeaderMap) -> Result<bool, HttpError> {
     }
 }
 
-async fn collect(door: &Door, body: Body, room: &mut Room) -> Result<Bytes, HttpError> {
+/// The frames of a body that says to be so long.
+async fn collect(
+    door: &Door,
+    body: Body,
+    length: usize,
+    room: &mut Room,
+) -> Result<Bytes, HttpError> {
     let mut frames = body.into_data_stream();
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
@@ -145,7 +151,8 @@ async fn collect(door: &Door, body: Body, room: &mut Room) -> Result<Bytes, Http
             continue;
         }
         if all.is_empty() {
-            all.reserve(room.permit.num_permits() * BODY_UNIT);
+            // Room is taken for what is there; memory that nothing was written to is none yet.
+            all.reserve(length.max(room.permit.num_permits() * BODY_UNIT));
             all.extend_from_slice(&std::mem::take(&mut first));
         }
         all.extend_from_slice(&frame);

@@ -41,9 +41,11 @@ pub(super) fn cells_of(kind: FieldType) -> Option<Box<dyn FieldCells>> {
 /// What numbers of a type are summed up in, and how they compare.
 pub(super) trait Number: ArrowPrimitiveType<Native: PartialOrd> + Debug {
     type Sum: Copy + Debug + Default + Send;
+    /// A number that stands for the value, and compares by the total order: −0 is below +0.
+    type Rank: Copy + Ord + Debug + Send;
     fn is_nan(value: Self::Native) -> bool;
-    /// By the total order: −0 is below +0.
-    fn is_below(a: Self::Native, b: Self::Native) -> bool;
+    fn rank(value: Self::Native) -> Self::Rank;
+    fn of_rank(rank: Self::Rank) -> Self::Native;
     fn add(sum: Self::Sum, value: Self::Native) -> Self::Sum;
     fn join(a: Self::Sum, b: Self::Sum) -> Self::Sum;
     /// The sum as a number of the type, if it is one.
@@ -59,21 +61,30 @@ pub(super) struct FloatSum {
 }
 
 impl FloatSum {
+    /// What rounding takes is found without asking which number is the larger one: Knuth, "The Art of Computer Programming",
+    /// volume 2, 4.2.2, theorem B.
     fn add(self, value: f64) -> Self {
         let sum = self.sum + value;
-        let (large, small) =
-            if self.sum.abs() >= value.abs() { (self.sum, value) } else { (value, self.sum) };
-        Self { sum, lost: self.lost + ((large - sum) + small) }
+        let added = sum - self.sum;
+        let lost = (self.sum - (sum - added)) + (value - added);
+        Self { sum, lost: self.lost + lost }
     }
 }
 
 impl Number for Float64Type {
     type Sum = FloatSum;
+    type Rank = i64;
     fn is_nan(value: f64) -> bool {
         value.is_nan()
     }
-    fn is_below(a: f64, b: f64) -> bool {
-        a.total_cmp(&b).is_lt()
+    /// The bits, those behind the sign turned over in negative numbers: as `f64::total_cmp` compares.
+    fn rank(value: f64) -> i64 {
+        let bits = value.to_bits().cast_signed();
+        bits ^ ((bits >> 63).cast_unsigned() >> 1).cast_signed()
+    }
+    fn of_rank(rank: i64) -> f64 {
+        let bits = rank ^ ((rank >> 63).cast_unsigned() >> 1).cast_signed();
+        f64::from_bits(bits.cast_unsigned())
     }
     fn add(sum: FloatSum, value: f64) -> FloatSum {
         sum.add(value)
@@ -90,11 +101,15 @@ impl Number for Float64Type {
 
 impl Number for Int64Type {
     type Sum = i128;
+    type Rank = i64;
     fn is_nan(_: i64) -> bool {
         false
     }
-    fn is_below(a: i64, b: i64) -> bool {
-        a < b
+    fn rank(value: i64) -> i64 {
+        value
+    }
+    fn of_rank(rank: i64) -> i64 {
+        rank
     }
     fn add(sum: i128, value: i64) -> i128 {
         sum + i128::from(value)
@@ -109,11 +124,15 @@ impl Number for Int64Type {
 
 impl Number for UInt64Type {
     type Sum = u128;
+    type Rank = u64;
     fn is_nan(_: u64) -> bool {
         false
     }
-    fn is_below(a: u64, b: u64) -> bool {
-        a < b
+    fn rank(value: u64) -> u64 {
+        value
+    }
+    fn of_rank(rank: u64) -> u64 {
+        rank
     }
     fn add(sum: u128, value: u64) -> u128 {
         sum + u128::from(value)
@@ -131,8 +150,8 @@ impl Number for UInt64Type {
 struct Cell<T: Number> {
     count: u32,
     nans: u32,
-    /// Smallest and largest value that is no NaN.
-    bounds: Option<(T::Native, T::Native)>,
+    /// Ranks of the smallest and the largest value that is no NaN.
+    bounds: Option<(T::Rank, T::Rank)>,
     sum: T::Sum,
     /// Values of the first and of the last row, which may have none.
     first: Option<T::Native>,
@@ -140,19 +159,23 @@ struct Cell<T: Number> {
 }
 
 impl<T: Number> Cell<T> {
-    fn add(&mut self, value: T::Native) {
-        self.count += 1;
-        if T::is_nan(value) {
-            self.nans += 1;
-            return;
+    fn add(&mut self, values: impl Iterator<Item = T::Native>) {
+        let (mut count, mut nans) = (0, 0);
+        let (mut sum, mut bounds) = (self.sum, self.bounds);
+        for value in values {
+            count += 1;
+            if T::is_nan(value) {
+                nans += 1;
+                continue;
+            }
+            sum = T::add(sum, value);
+            let rank = T::rank(value);
+            let (min, max) = bounds.unwrap_or((rank, rank));
+            bounds = Some((min.min(rank), max.max(rank)));
         }
-        self.sum = T::add(self.sum, value);
-        self.bounds = Some(match self.bounds {
-            None => (value, value),
-            Some((min, max)) if T::is_below(value, min) => (value, max),
-            Some((min, max)) if T::is_below(max, value) => (min, value),
-            Some(bounds) => bounds,
-        });
+        self.count += count;
+        self.nans += nans;
+        (self.sum, self.bounds) = (sum, bounds);
     }
 
     fn join(&mut self, next: &Self) {
@@ -161,9 +184,7 @@ impl<T: Number> Cell<T> {
         self.sum = T::join(self.sum, next.sum);
         self.last = next.last;
         self.bounds = match (self.bounds, next.bounds) {
-            (Some((a, b)), Some((c, d))) => {
-                Some((if T::is_below(c, a) { c } else { a }, if T::is_below(b, d) { d } else { b }))
-            }
+            (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
             (a, b) => a.or(b),
         };
     }
@@ -193,9 +214,9 @@ where
             }
             let cell = self.0.last_mut().expect("a stretch begins a cell or goes on with one");
             if values.null_count() == 0 {
-                values.values()[rows.clone()].iter().for_each(|value| cell.add(*value));
+                cell.add(values.values()[rows.clone()].iter().copied());
             } else {
-                rows.clone().filter_map(at).for_each(|value| cell.add(value));
+                cell.add(rows.clone().filter_map(at));
             }
             cell.last = at(rows.end - 1);
         }
@@ -224,8 +245,8 @@ where
         vec![
             (CellStatistic::Count, counts(|cell| cell.count)),
             (CellStatistic::NanCount, counts(|cell| cell.nans)),
-            (CellStatistic::Min, values(|cell| cell.bounds.map(|(min, _)| min))),
-            (CellStatistic::Max, values(|cell| cell.bounds.map(|(_, max)| max))),
+            (CellStatistic::Min, values(|cell| cell.bounds.map(|(min, _)| T::of_rank(min)))),
+            (CellStatistic::Max, values(|cell| cell.bounds.map(|(_, max)| T::of_rank(max)))),
             (CellStatistic::Sum, values(|cell| cell.bounds.and_then(|_| T::total(cell.sum)))),
             (CellStatistic::First, values(|cell| cell.first)),
             (CellStatistic::Last, values(|cell| cell.last)),
