@@ -21,6 +21,9 @@ use quorate_storage::Error as StoreError;
 use quorate_storage::catalog::{Column, Table};
 use quorate_storage::scan::SeriesFilter;
 
+/// Ways to begin that series are looked up by, at most; beyond, all are looked at.
+const WAYS_MAX: usize = 64;
+
 /// Whether a filter depends on tags alone, and always in the same way.
 pub(super) fn is_tag_predicate(filter: &Expr, table: &Table) -> bool {
     let mut tags = 0;
@@ -66,8 +69,8 @@ pub(super) fn constant(filter: &Expr) -> Option<(String, ScalarValue)> {
 pub(crate) struct TagFilter {
     /// All must hold.
     parts: Vec<Part>,
-    /// Values of the first tags, where the predicates leave just one each.
-    first_tags: Vec<String>,
+    /// What series begin with, where the predicates leave few ways.
+    first_tags: Vec<Vec<String>>,
 }
 
 /// A part of the predicate.
@@ -167,18 +170,56 @@ impl Part {
     }
 }
 
-/// The values of as many first tags, in id order, as have just one each.
-pub(super) fn first_tags(table: &Table, predicates: &[Expr]) -> Vec<String> {
-    let value_of = |tag: &Column| {
-        let constants = predicates.iter().filter_map(constant);
-        let mut values = constants.filter(|(name, _)| *name == tag.name);
-        values.find_map(|(_, value)| value.try_as_str().flatten().map(str::to_owned))
-    };
-    table.tags().map_while(value_of).take_while(|value| !value.is_empty()).collect()
+/// The values of the first tags, in id order, as far as predicates leave few: in each way that they can be put together.
+pub(super) fn first_tags(table: &Table, predicates: &[Expr]) -> Vec<Vec<String>> {
+    let mut ways: Vec<Vec<String>> = Vec::new();
+    for tag in table.tags() {
+        let values = predicates.iter().find_map(|predicate| values_of(predicate, &tag.name));
+        let Some(values) = values else { break };
+        let few = values.len() * ways.len().max(1) <= WAYS_MAX;
+        if !few || values.iter().any(String::is_empty) {
+            break;
+        }
+        ways = match ways.as_slice() {
+            [] => values.into_iter().map(|value| vec![value]).collect(),
+            ways => {
+                let longer = |way: &Vec<String>| {
+                    let way = way.clone();
+                    let with = move |value: &String| [way.as_slice(), &[value.clone()]].concat();
+                    values.iter().map(with).collect::<Vec<_>>()
+                };
+                ways.iter().flat_map(longer).collect()
+            }
+        };
+    }
+    ways
+}
+
+/// The values that a predicate leaves to a column, where it lists them.
+fn values_of(predicate: &Expr, name: &str) -> Option<Vec<String>> {
+    let text = |value: &ScalarValue| value.try_as_str().flatten().map(str::to_owned);
+    match predicate {
+        Expr::InList(list) if !list.negated => {
+            let Expr::Column(column) = list.expr.as_ref() else { return None };
+            let value = |item: &Expr| match item {
+                Expr::Literal(value, _) => text(value),
+                _ => None,
+            };
+            (column.name == name).then(|| list.list.iter().map(value).collect())?
+        }
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            let (left, right) = (values_of(left, name)?, values_of(right, name)?);
+            Some([left, right].concat())
+        }
+        _ => {
+            let (_, value) = constant(predicate).filter(|(column, _)| column == name)?;
+            Some(vec![text(&value)?])
+        }
+    }
 }
 
 impl SeriesFilter for TagFilter {
-    fn first_tags(&self) -> &[String] {
+    fn first_tags(&self) -> &[Vec<String>] {
         &self.first_tags
     }
 
@@ -263,15 +304,40 @@ mod tests {
     }
 
     #[test]
-    fn the_first_tags_are_known_where_each_has_one_value() {
+    fn the_first_tags_are_known_where_values_are_listed() {
         let table = cpu_table();
         let known = |predicates: &[Expr]| first_tags(&table, predicates);
         let region = || col(datafusion::common::Column::from_name("Region"));
-        assert_eq!(known(&[col("cpu.host").eq(lit("a"))]), ["a"]);
-        assert_eq!(known(&[region().eq(lit("eu")), lit("a").eq(col("host"))]), ["a", "eu"]);
-        assert!(known(&[region().eq(lit("eu"))]).is_empty(), "the host may be any");
-        assert!(known(&[col("host").eq(lit(""))]).is_empty());
-        assert!(known(&[col("host").not_eq(lit("a"))]).is_empty());
+        let among = |hosts: &[&str], negated| {
+            in_list(col("host"), hosts.iter().map(|host| lit(*host)).collect(), negated)
+        };
+        assert_eq!(known(&[col("cpu.host").eq(lit("a"))]), [["a"]]);
+        assert_eq!(known(&[region().eq(lit("eu")), lit("a").eq(col("host"))]), [["a", "eu"]]);
+        assert_eq!(known(&[among(&["b", "a"], false)]), [["b"], ["a"]]);
+        let either = region().eq(lit("eu")).or(region().eq(lit("us")));
+        assert_eq!(
+            known(&[among(&["b", "a"], false), either.clone()]),
+            [["b", "eu"], ["b", "us"], ["a", "eu"], ["a", "us"]]
+        );
+        assert_eq!(known(&[col("host").eq(lit("a")), region().not_eq(lit("eu"))]), [["a"]]);
+        assert_eq!(known(&[col("host").eq(lit("a")), region().eq(lit(""))]), [["a"]]);
+        let many: Vec<String> = (0..65).map(|host| host.to_string()).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(known(&[among(&many[..64], false), either.clone()]).len(), 64);
+        for any in [
+            region().eq(lit("eu")),
+            either,
+            col("host").eq(lit("")),
+            col("host").not_eq(lit("a")),
+            among(&["a"], true),
+            among(&["a", ""], false),
+            among(&many, false),
+            col("host").eq(lit("a")).or(region().eq(lit("eu"))),
+            in_list(col("host"), vec![lit("a"), col("host")], false),
+            in_list(col("host"), vec![lit("a"), lit(ScalarValue::Utf8(None))], false),
+        ] {
+            assert!(known(std::slice::from_ref(&any)).is_empty(), "{any}");
+        }
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub(crate) struct WidenedFilter {
     name: String,
     /// Where the table has each tag but the first.
     places: Vec<Option<usize>>,
-    first_tags: Vec<String>,
+    first_tags: Vec<Vec<String>>,
 }
 
 impl Debug for WidenedFilter {
@@ -52,7 +52,7 @@ impl WidenedFilter {
 }
 
 impl SeriesFilter for WidenedFilter {
-    fn first_tags(&self) -> &[String] {
+    fn first_tags(&self) -> &[Vec<String>] {
         &self.first_tags
     }
 

@@ -7,7 +7,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 
 use super::partition::{OutputColumn, PartitionPlan};
 use super::schema::column_field;
-use super::series::{Selection, Wanted, cut_ranges, first_key};
+use super::series::{Selection, Wanted, cut_ranges, first_keys};
 use super::source::{Origin, Source};
 use super::{
     ScanCounters, ScanPartition, ScanRequest, ScanStatistics, SeriesFilter, ShardRows, TableView,
@@ -39,9 +39,9 @@ pub(super) fn plan(view: &TableView, request: &ScanRequest) -> Result<TableScan,
         prune(shard, number, request.time, &counters, &mut sources);
     }
     if let Some(filter) = &request.series {
-        let first = first_key(&**filter);
+        let firsts = first_keys(&**filter);
         sources.retain(|source| {
-            let kept = source.may_begin(&first);
+            let kept = firsts.iter().any(|first| source.may_begin(first));
             if !kept && matches!(source.origin, Origin::Segment(_)) {
                 counters.segments_pruned.fetch_add(1, Relaxed);
             }
@@ -62,9 +62,9 @@ pub(super) fn plan(view: &TableView, request: &ScanRequest) -> Result<TableScan,
             counters.series.store(selection.seen, Relaxed);
             counters.series_pruned.store(selection.seen - selection.kept(), Relaxed);
             // The walk passes over what does not begin with the first tags without counting it.
-            let first = first_key(&**filter);
-            let filtered = selection.seen > selection.kept()
-                || !sources.iter().all(|source| source.begins(&first));
+            let firsts = first_keys(&**filter);
+            let begins = |source: &Source| firsts.iter().any(|first| source.begins(first));
+            let filtered = selection.seen > selection.kept() || !sources.iter().all(begins);
             (selection.cut(request.partitions), filtered)
         }
     };

@@ -43,8 +43,9 @@ pub trait SeriesFilter: Debug + Send + Sync {
     /// distinct series. The answer is one truth value per row; null is false.
     fn keep(&self, tags: &RecordBatch) -> Result<BooleanArray, Error>;
 
-    /// Values that the first tags of every kept series have, in id order: only series that begin so are looked at.
-    fn first_tags(&self) -> &[String] {
+    /// What kept series begin with: each of them has, as its first tags in id order, the values of one of these lists. Only
+    /// series that begin so are looked at; all, if there is no list.
+    fn first_tags(&self) -> &[Vec<String>] {
         &[]
     }
 }

@@ -129,11 +129,21 @@ pub(super) fn cut_ranges(sources: &[Source], count: usize) -> Result<Vec<KeyRang
     Ok(froms.zip(tos).map(|(from, to)| KeyRange { from, to }).collect())
 }
 
-/// The key of the first tags that a filter asks for: all that it keeps begin with its bytes.
-pub(super) fn first_key(filter: &dyn SeriesFilter) -> SeriesKey {
-    // An absent tag among them would say nothing about what follows it.
-    let present = filter.first_tags().iter().take_while(|tag| !tag.is_empty());
-    SeriesKey::encode(present.map(|tag| Some(tag.as_str())))
+/// The keys of the first tags that a filter asks for, ascending: all that it keeps begin with the bytes of one of them, and
+/// none of them with those of another.
+pub(super) fn first_keys(filter: &dyn SeriesFilter) -> Vec<SeriesKey> {
+    let key = |tags: &[String]| {
+        // An absent tag among them would say nothing about what follows it.
+        let present = tags.iter().take_while(|tag| !tag.is_empty());
+        SeriesKey::encode(present.map(|tag| Some(tag.as_str())))
+    };
+    let mut keys: Vec<_> = filter.first_tags().iter().map(|tags| key(tags)).collect();
+    if keys.is_empty() {
+        keys.push(key(&[]));
+    }
+    keys.sort_unstable();
+    keys.dedup_by(|key, before| key.as_bytes().starts_with(before.as_bytes()));
+    keys
 }
 
 /// The series that a filter keeps, and how many rows each may have.
@@ -153,9 +163,9 @@ impl Selection {
         filter: &dyn SeriesFilter,
     ) -> Result<Self, Error> {
         let tags = TagColumns::new(table);
-        let first = first_key(filter);
+        let firsts = first_keys(filter);
         let mut directories =
-            Directories::open(sources.iter().map(|s| Ok((s.directory(&first)?, s.hiding.time))))?;
+            Directories::open(sources.iter().map(|s| Ok((s.directory(&firsts)?, s.hiding.time))))?;
         let mut selection = Self::default();
         let (mut keys, mut rows) = (Vec::new(), Vec::new());
         loop {

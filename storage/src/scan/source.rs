@@ -119,7 +119,7 @@ impl Source {
         }
         let step = (self.rows() / count as u64).max(1);
         let mut open: Option<(SeriesKey, u64)> = None;
-        for entry in self.directory(&SeriesKey::encode([]))? {
+        for entry in self.directory_of(&SeriesKey::encode([]))? {
             let (key, rows, _) = entry?;
             match &mut open {
                 Some((_, sum)) if *sum < step => *sum += rows,
@@ -130,8 +130,19 @@ impl Source {
         Ok(())
     }
 
-    /// Its directory: the series whose first tags are those of `first`, with the number of their rows and their times.
-    pub(super) fn directory(&self, first: &SeriesKey) -> Result<DirectoryStream, Error> {
+    /// Its directory: the series whose first tags are those of one of `firsts`, which ascend, with the number of their rows
+    /// and their times.
+    pub(super) fn directory(&self, firsts: &[SeriesKey]) -> Result<DirectoryStream, Error> {
+        let firsts = firsts.iter().filter(|first| self.may_begin(first));
+        let mut parts =
+            firsts.map(|first| self.directory_of(first)).collect::<Result<Vec<_>, _>>()?;
+        Ok(match parts.len() {
+            1 => parts.remove(0),
+            _ => Box::new(parts.into_iter().flatten()),
+        })
+    }
+
+    fn directory_of(&self, first: &SeriesKey) -> Result<DirectoryStream, Error> {
         let begins = {
             let first = first.clone();
             move |key: &SeriesKey| key.as_bytes().starts_with(first.as_bytes())
