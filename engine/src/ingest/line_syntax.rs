@@ -298,6 +298,17 @@ fn number(line: &[u8], start: usize) -> Result<(Value<'_>, usize), ValueProblem>
     }
 }
 
+/// The number that eight digits are: pairs of them at once, then pairs of those, and again. Lemire, "Quickly parsing eight
+/// digits", 2018.
+fn eight_digits(digits: [u8; 8]) -> u64 {
+    const EVEN: u64 = 0x0000_00FF_0000_00FF;
+    let digits = u64::from_le_bytes(digits) & 0x0F0F_0F0F_0F0F_0F0F;
+    let pairs = digits * 10 + (digits >> 8);
+    let high = (pairs & EVEN).wrapping_mul(100 + (1_000_000 << 32));
+    let low = ((pairs >> 16) & EVEN).wrapping_mul(1 + (10_000 << 32));
+    high.wrapping_add(low) >> 32
+}
+
 /// Parses a decimal number of any length; `None` if it does not fit.
 pub(super) fn integer(digits: &[u8]) -> Option<i64> {
     let (negative, number) = match digits.split_first() {
@@ -311,7 +322,9 @@ pub(super) fn integer(digits: &[u8]) -> Option<i64> {
     if number.len() > 19 {
         return text(digits).parse().ok();
     }
-    let n = number.iter().fold(0_u64, |n, d| n * 10 + u64::from(d - b'0'));
+    let (eights, rest) = number.as_chunks();
+    let n = eights.iter().fold(0, |n, eight| n * 100_000_000 + eight_digits(*eight));
+    let n = rest.iter().fold(n, |n, d| n * 10 + u64::from(d - b'0'));
     if negative { 0_i64.checked_sub_unsigned(n) } else { i64::try_from(n).ok() }
 }
 
