@@ -6,17 +6,20 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// Sends all lines, `lines` a request, and gives their number; a request that is told to retry is sent again.
+/// Sends all lines, `lines` a request, each connection to one of the addresses, and gives their number; a request that is
+/// told to retry is sent again.
 pub(crate) fn post_lines(
-    url: &str,
+    urls: &[String],
     path: &Path,
     lines: usize,
     connections: usize,
 ) -> io::Result<u64> {
     let reader = Mutex::new(BufReader::with_capacity(8 << 20, File::open(path)?));
     std::thread::scope(|scope| {
+        let reader = &reader;
+        let urls = urls.iter().cycle().take(connections);
         let workers: Vec<_> =
-            (0..connections).map(|_| scope.spawn(|| work(url, &reader, lines))).collect();
+            urls.map(|url| scope.spawn(move || work(url, reader, lines))).collect();
         workers.into_iter().map(|worker| worker.join().expect("a worker does not panic")).sum()
     })
 }

@@ -9,6 +9,7 @@ mod load;
 mod peers;
 mod queries;
 mod questdb;
+mod upload;
 mod workload;
 
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use futures::TryStreamExt;
 use quorate_flight::ClientOutcome;
 use quorate_sql_tests::{Server, ServerOptions};
 use serde_json::json;
+use workload::Workload;
 
 /// How long many clients ask at a stretch,
 const CROWD_TIME: Duration = Duration::from_secs(8);
@@ -38,10 +40,16 @@ struct Arguments {
     /// Hours of data, a row per host every 10 s.
     #[arg(long, default_value_t = 24.0)]
     hours: f64,
-    /// HTTP connections that write at a time.
+    /// Digits after the point that the values have.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(i32).range(0..=6))]
+    decimals: i32,
+    /// Connections that write at a time.
     #[arg(long, default_value_t = 4)]
     connections: usize,
-    /// Lines per request.
+    /// The door that the rows come through.
+    #[arg(long, value_enum, default_value_t = Door::Http)]
+    door: Door,
+    /// Lines per request, or rows per batch.
     #[arg(long, default_value_t = 10_000)]
     lines: usize,
     /// Times each query type is asked, after one that is not counted.
@@ -53,21 +61,40 @@ struct Arguments {
     /// Asks only, of the data that an earlier run left in `--work`.
     #[arg(long, requires = "work")]
     queries_only: bool,
+    /// As --queries-only, of a server that is started anew for each query and is asked nothing before it.
+    #[arg(long, requires = "work")]
+    cold: bool,
     /// Other databases that are asked the same queries of the same rows.
     #[arg(long, value_delimiter = ',')]
     against: Vec<peers::System>,
     /// Where `QuestDB` answers over HTTP: `--against questdb` makes a table `cpu` there.
     #[arg(long, default_value = "http://127.0.0.1:9000")]
     questdb_url: String,
-    /// Posts the lines to this address, whoever listens, says how many rows a second were taken, and does no more.
-    #[arg(long)]
-    post_to: Option<String>,
+    /// Posts the lines to these addresses in turn, whoever listens, says how many rows a second were taken, and does no
+    /// more.
+    #[arg(long, value_delimiter = ',')]
+    post_to: Vec<String>,
     /// The Python that has their packages (duckdb, chdb; pyarrow).
     #[arg(long, default_value = "python3")]
     python: PathBuf,
     /// Where the data directory and the generated lines go; a temporary directory unless given.
     #[arg(long)]
     work: Option<PathBuf>,
+}
+
+/// How rows are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Door {
+    /// Line protocol over HTTP.
+    Http,
+    /// Bulk ingest over Flight SQL: an upload per connection.
+    Flight,
+}
+
+impl Arguments {
+    fn workload(&self) -> Workload {
+        Workload::new(self.hosts, self.hours, self.decimals)
+    }
 }
 
 fn main() -> ExitCode {
@@ -86,18 +113,23 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let work = arguments.work.clone().unwrap_or_else(|| temporary.path().to_owned());
     let data = work.join("data");
     std::fs::create_dir_all(&data)?;
-    let workload = workload::Workload::new(arguments.hosts, arguments.hours);
+    let workload = arguments.workload();
     let runtime = tokio::runtime::Runtime::new()?;
-    if let Some(url) = &arguments.post_to {
+    if !arguments.post_to.is_empty() {
         let lines = work.join("cpu.lp");
         if !lines.exists() {
             workload.write_lines(&lines)?;
         }
         let started = now();
-        let rows = load::post_lines(url, &lines, arguments.lines, arguments.connections)?;
+        let rows =
+            load::post_lines(&arguments.post_to, &lines, arguments.lines, arguments.connections)?;
         let seconds = started.elapsed().as_secs_f64();
         print(&json!({ "posted_rows_per_second": (rows as f64 / seconds).round(), "rows": rows }));
         return Ok(());
+    }
+    if arguments.cold {
+        let start = || Server::start(&data, &ServerOptions::default());
+        return runtime.block_on(queries::run_cold(start, workload, arguments.rounds));
     }
     if arguments.queries_only {
         let server = Server::start(&data, &ServerOptions::default());
@@ -105,21 +137,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
         server.stop();
         return Ok(());
     }
-    let lines = work.join("cpu.lp");
-    workload.write_lines(&lines)?;
     let rows = workload.rows();
-    print(&json!({ "rows": rows, "line_protocol_bytes": std::fs::metadata(&lines)?.len() }));
-
-    let server = Server::start(&data, &ServerOptions::default());
-    let started = now();
-    let door = format!("{}/write?db=main", server.http());
-    load::post_lines(&door, &lines, arguments.lines, arguments.connections)?;
-    let seconds = started.elapsed().as_secs_f64();
-    print(&json!({
-        "ingest_rows_per_second": (rows as f64 / seconds).round(),
-        "seconds": seconds,
-        "memory_peak_bytes": memory_peak(server.pid())?,
-    }));
+    let server = load(&runtime, arguments, &work, &data)?;
     server.kill_now();
     drop(server);
 
@@ -137,6 +156,48 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// Starts a server and writes the rows.
+fn load(
+    runtime: &tokio::runtime::Runtime,
+    arguments: &Arguments,
+    work: &Path,
+    data: &Path,
+) -> Result<Server, Box<dyn std::error::Error>> {
+    let workload = arguments.workload();
+    let rows = workload.rows();
+    let (server, seconds) = match arguments.door {
+        Door::Http => {
+            let lines = work.join("cpu.lp");
+            workload.write_lines(&lines)?;
+            let bytes = std::fs::metadata(&lines)?.len();
+            print(&json!({ "rows": rows, "line_protocol_bytes": bytes }));
+            let server = Server::start(data, &ServerOptions::default());
+            let started = now();
+            let door = format!("{}/write?db=main", server.http());
+            load::post_lines(&[door], &lines, arguments.lines, arguments.connections)?;
+            (server, started.elapsed().as_secs_f64())
+        }
+        Door::Flight => {
+            let batches = upload::batches(workload, arguments.lines)?;
+            print(&json!({ "rows": rows, "batches": batches.len() }));
+            let server = Server::start(data, &ServerOptions::default());
+            let started = now();
+            let sent = upload::upload(&server, batches, arguments.connections);
+            let stored = runtime.block_on(sent)?;
+            if stored != rows {
+                return Err(format!("{stored} rows are stored of {rows}").into());
+            }
+            (server, started.elapsed().as_secs_f64())
+        }
+    };
+    print(&json!({
+        "ingest_rows_per_second": (rows as f64 / seconds).round(),
+        "seconds": seconds,
+        "memory_peak_bytes": memory_peak(server.pid())?,
+    }));
+    Ok(server)
+}
+
 /// Asks the query types, and the peers the same.
 fn ask(
     runtime: &tokio::runtime::Runtime,
@@ -144,7 +205,7 @@ fn ask(
     arguments: &Arguments,
     work: &Path,
 ) -> Result<(), Box<dyn std::error::Error>> {
-    let workload = workload::Workload::new(arguments.hosts, arguments.hours);
+    let workload = arguments.workload();
     let mut peers = Vec::new();
     if !arguments.against.is_empty() {
         if arguments.hours > 744.0 {

@@ -11,6 +11,7 @@ use arrow::array::{AsArray, Float64Array, RecordBatch};
 use arrow::datatypes::Float64Type;
 use futures::TryStreamExt;
 use quorate_flight::{Client, ClientOutcome};
+use quorate_sql_tests::Server;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
@@ -244,6 +245,33 @@ pub(crate) async fn run(
     if !peers.is_empty() {
         crate::say(&table(peers, &medians, &rows));
     }
+    Ok(())
+}
+
+/// Asks all types `rounds` times, each time as the first statement of a server that `start` has just started, and prints the
+/// medians.
+pub(crate) async fn run_cold(
+    start: impl Fn() -> Server,
+    workload: Workload,
+    rounds: usize,
+) -> Result<(), Failed> {
+    let mut parameters = Parameters::new(15, workload);
+    let mut times = vec![vec![Vec::with_capacity(rounds)]; KINDS.len()];
+    let mut rows = vec![0; KINDS.len()];
+    for _ in 0..rounds {
+        for (place, kind) in KINDS.iter().enumerate() {
+            let statement = (kind.make)(&mut parameters)(Dialect::Quorate);
+            let server = start();
+            let answer = ask(&mut server.client("main").await?, &statement).await?;
+            server.stop();
+            times[place][0].push(answer.time);
+            rows[place] = answer.rows;
+        }
+    }
+    for systems in &mut times {
+        systems.iter_mut().for_each(|times| times.sort_unstable());
+    }
+    print_all(&times, &rows);
     Ok(())
 }
 

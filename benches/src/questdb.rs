@@ -41,7 +41,7 @@ impl QuestDb {
             tags.join(", "),
             fields.join(", ")
         ))?;
-        let rows = post_lines(&format!("{}/write", questdb.url), lines, 10_000, 4)?;
+        let rows = post_lines(&[format!("{}/write", questdb.url)], lines, 10_000, 4)?;
         // Rows that are taken lie in its log for a while.
         let started = crate::now();
         while questdb.count()? < rows {

@@ -7,7 +7,7 @@ use std::path::Path;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// Fields of a row, whole numbers of 0 to 100.
+/// Fields of a row, numbers of 0 to 100.
 pub(crate) const FIELDS: [&str; 10] = [
     "usage_user",
     "usage_system",
@@ -39,22 +39,31 @@ const STEP_NS: i64 = 10_000_000_000;
 /// 2016-01-01T00:00:00Z.
 pub(crate) const BASE_NS: i64 = 1_451_606_400_000_000_000;
 
+/// A host.
+pub(crate) struct Host {
+    /// Its number, from 0.
+    pub(crate) number: u32,
+    /// The values of [`TAGS`].
+    pub(crate) tags: [String; 10],
+}
+
 /// A number of hosts over a number of steps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Workload {
     hosts: u32,
     steps: u64,
+    decimals: i32,
 }
 
 impl Workload {
-    /// One row per host every 10 s.
+    /// One row per host every 10 s, values of so many digits after the point.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "a count of steps, far below 2^53"
     )]
-    pub(crate) fn new(hosts: u32, hours: f64) -> Self {
-        Self { hosts, steps: (hours * 360.0) as u64 }
+    pub(crate) fn new(hosts: u32, hours: f64, decimals: i32) -> Self {
+        Self { hosts, steps: (hours * 360.0) as u64, decimals }
     }
 
     /// Rows in all.
@@ -113,22 +122,33 @@ impl Workload {
         path: &Path,
         mut row: impl FnMut(&mut dyn Write, &[String; 10], [f64; 10], i64) -> std::io::Result<()>,
     ) -> std::io::Result<()> {
+        let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
+        self.each_row(|host, values, time| row(&mut out, &host.tags, values, time))?;
+        out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
+    }
+
+    /// The rows, in the order of time.
+    pub(crate) fn each_row(
+        self,
+        mut row: impl FnMut(&Host, [f64; 10], i64) -> std::io::Result<()>,
+    ) -> std::io::Result<()> {
+        let unit = 10_f64.powi(self.decimals);
         let mut rng = StdRng::seed_from_u64(1);
-        let hosts: Vec<[String; 10]> = (0..self.hosts).map(|host| tags(host, &mut rng)).collect();
+        let hosts: Vec<Host> =
+            (0..self.hosts).map(|number| Host { number, tags: tags(number, &mut rng) }).collect();
         let mut state: Vec<[f64; 10]> = (0..self.hosts)
             .map(|_| std::array::from_fn(|_| rng.random_range(0.0..100.0)))
             .collect();
-        let mut out = BufWriter::with_capacity(1 << 20, File::create(path)?);
         for step in 0..self.steps {
             let time = BASE_NS + i64::try_from(step).map_err(std::io::Error::other)? * STEP_NS;
             for (host, values) in hosts.iter().zip(&mut state) {
                 for value in values.iter_mut() {
                     *value = (*value + rng.random_range(-1.7..1.7)).clamp(0.0, 100.0);
                 }
-                row(&mut out, host, values.map(f64::trunc), time)?;
+                row(host, values.map(|value| (value * unit).trunc() / unit), time)?;
             }
         }
-        out.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()
+        Ok(())
     }
 }
 
