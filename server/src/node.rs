@@ -182,6 +182,12 @@ impl Node {
             &json!({ "flight": flight, "http": http, "udp": udp, "cluster": cluster }),
         )?;
         tracing::info!(%flight, %http, "serving");
+        let warm = Arc::clone(&engine);
+        tokio::spawn(async move {
+            if let Err(error) = warm.warm_up().await {
+                tracing::debug!("no query was run ahead of the first one: {error}");
+            }
+        });
         Ok(Self { engine, door, flight, http, addresses, shutdown, doors, peers })
     }
 

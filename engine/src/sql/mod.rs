@@ -48,6 +48,7 @@ mod templates;
 mod update;
 mod values;
 mod view;
+mod warm_up;
 mod words;
 mod zones;
 
@@ -61,3 +62,4 @@ pub(crate) use run::{execute, plan};
 pub(crate) use session_functions::{install as install_session_functions, set_database};
 use settings::current_database;
 pub(crate) use show::sql_type;
+pub(crate) use warm_up::warm_up;

@@ -167,7 +167,7 @@ async fn of_known(
 }
 
 /// The physical plan of a logical plan that is analyzed.
-async fn optimized(
+pub(super) async fn optimized(
     state: &SessionState,
     plan: LogicalPlan,
 ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {

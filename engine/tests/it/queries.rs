@@ -273,3 +273,13 @@ async fn groups_of_the_first_rows_of_a_window_can_be_limited() {
     let sql = format!("SELECT n FROM ({first}) WHERE r <= 1 GROUP BY n LIMIT 9");
     assert_eq!(db.rows(&sql).await.len(), 5);
 }
+
+#[tokio::test]
+async fn the_query_ahead_of_the_first_runs_and_is_not_counted() {
+    let db = Fixture::new().await;
+    let before = db.engine.query_status();
+    db.engine.warm_up().await.unwrap();
+    let status = db.engine.query_status();
+    assert_eq!((status.running, status.plans_reused), (0, 0));
+    assert_eq!(format!("{:?}", status.durations), format!("{:?}", before.durations));
+}
