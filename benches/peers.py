@@ -1,4 +1,5 @@
-"""Asks another database the bench's queries, in a process of its own: `peers.py SYSTEM CSV FOLDER`.
+"""Asks another database the bench's queries, in a process of its own: `peers.py SYSTEM CSV FOLDER`; or Quorate through ADBC:
+`peers.py adbc - URI`.
 
 Loads the CSV, then answers each line of standard input, a statement as a JSON string, with one line of JSON: the milliseconds until the
 whole result was there as Arrow, its rows, and a sum of the floats in it by which answers are compared. DuckDB's table is sorted by series and time, which is its fastest
@@ -43,6 +44,21 @@ def chdb(csv, folder):
     return lambda sql: pa.ipc.open_file(pa.py_buffer(connection.query(sql, "Arrow").bytes())).read_all()
 
 
+def adbc(_, uri):
+    """As notebooks ask: the driver prepares each statement, asks for its schema, fetches, and closes it."""
+    import adbc_driver_flightsql.dbapi
+    from adbc_driver_flightsql import DatabaseOptions
+
+    options = {DatabaseOptions.WITH_MAX_MSG_SIZE.value: str(256 << 20)}
+    cursor = adbc_driver_flightsql.dbapi.connect(uri, db_kwargs=options, autocommit=True).cursor()
+
+    def ask(sql):
+        cursor.execute(sql)
+        return cursor.fetch_arrow_table()
+
+    return ask
+
+
 def numbers(sql, table):
     """The sum of all floats, each times the place of its column among those and, in an order, times something of the place of its row."""
     import pyarrow as pa
@@ -57,7 +73,7 @@ def numbers(sql, table):
 def main():
     system, csv, folder = sys.argv[1:]
     started = time.monotonic()
-    ask = {"duckdb": duckdb, "chdb": chdb}[system](csv, folder)
+    ask = {"duckdb": duckdb, "chdb": chdb, "adbc": adbc}[system](csv, folder)
     print(json.dumps({"load_seconds": time.monotonic() - started}), flush=True)
     for line in sys.stdin:
         sql = json.loads(line)

@@ -20,6 +20,7 @@ use arrow::array::AsArray;
 use clap::Parser;
 use crowd::Crowd;
 use futures::TryStreamExt;
+use peers::{AdbcProcess, Asker};
 use quorate_flight::ClientOutcome;
 use quorate_sql_tests::{Server, ServerOptions};
 use serde_json::json;
@@ -64,6 +65,9 @@ struct Arguments {
     /// As --queries-only, of a server that is started anew for each query and is asked nothing before it.
     #[arg(long, requires = "work")]
     cold: bool,
+    /// What asks.
+    #[arg(long, value_enum, default_value_t = AskedBy::Flight)]
+    client: AskedBy,
     /// Other databases that are asked the same queries of the same rows.
     #[arg(long, value_delimiter = ',')]
     against: Vec<peers::System>,
@@ -74,12 +78,21 @@ struct Arguments {
     /// more.
     #[arg(long, value_delimiter = ',')]
     post_to: Vec<String>,
-    /// The Python that has their packages (duckdb, chdb; pyarrow).
+    /// The Python that has their packages (duckdb, chdb, adbc-driver-flightsql; pyarrow).
     #[arg(long, default_value = "python3")]
     python: PathBuf,
     /// Where the data directory and the generated lines go; a temporary directory unless given.
     #[arg(long)]
     work: Option<PathBuf>,
+}
+
+/// What asks the queries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum AskedBy {
+    /// Our own client.
+    Flight,
+    /// ADBC in a Python process (package `adbc-driver-flightsql`).
+    Adbc,
 }
 
 /// How rows are written.
@@ -225,8 +238,11 @@ fn ask(
         }
     }
     runtime.block_on(async {
-        let mut client = server.client("main").await?;
-        queries::run(&mut client, &mut peers, workload, arguments.rounds).await
+        let mut asker = match arguments.client {
+            AskedBy::Flight => Asker::Flight(Box::new(server.client("main").await?)),
+            AskedBy::Adbc => Asker::Adbc(AdbcProcess::start(&arguments.python, server.flight())?),
+        };
+        queries::run(&mut asker, &mut peers, workload, arguments.rounds).await
     })?;
     if arguments.clients > 0 {
         let crowd = Crowd { clients: arguments.clients, time: CROWD_TIME };

@@ -1,11 +1,14 @@
 //! Other databases that are asked the same: `peers.py` runs each in a process of its own; `QuestDB` is a server that runs.
+//! And ways to ask Quorate: [`Asker`].
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use quorate_flight::Client;
 use serde_json::Value;
 
 use crate::questdb::QuestDb;
@@ -48,6 +51,32 @@ impl Answer {
     pub(crate) fn is_like(&self, other: &Self) -> bool {
         let scale = self.sum.abs().max(other.sum.abs()).max(1.0);
         self.rows == other.rows && (self.sum - other.sum).abs() <= scale * 1e-9
+    }
+}
+
+/// How Quorate is asked.
+#[derive(Debug)]
+pub(crate) enum Asker {
+    /// By our own client.
+    Flight(Box<Client>),
+    /// Through ADBC from Python.
+    Adbc(AdbcProcess),
+}
+
+/// A process of `peers.py` that asks Quorate.
+#[derive(Debug)]
+pub(crate) struct AdbcProcess(PythonProcess);
+
+impl AdbcProcess {
+    /// Connects to a server.
+    pub(crate) fn start(python: &Path, uri: &str) -> Result<Self, Failed> {
+        let places = ["-", uri].map(OsStr::new);
+        Ok(Self(PythonProcess::start("adbc", python, places)?.0))
+    }
+
+    /// Asks one statement.
+    pub(crate) fn ask(&mut self, sql: &str) -> Result<Answer, Failed> {
+        self.0.ask(sql)
     }
 }
 
@@ -118,7 +147,8 @@ impl Peer {
             let seconds = started.elapsed().as_secs_f64();
             return Ok((Self { system, means: Means::Http(questdb) }, seconds));
         }
-        let (process, seconds) = PythonProcess::start(system, python, rows)?;
+        let places = [rows.csv.as_os_str(), rows.folder.as_os_str()];
+        let (process, seconds) = PythonProcess::start(system.name(), python, places)?;
         Ok((Self { system, means: Means::Process(process) }, seconds))
     }
 
@@ -132,12 +162,12 @@ impl Peer {
 }
 
 impl PythonProcess {
-    fn start(system: System, python: &Path, rows: Rows<'_>) -> Result<(Self, f64), Failed> {
+    fn start(name: &str, python: &Path, places: [&OsStr; 2]) -> Result<(Self, f64), Failed> {
         // Read when it runs: another checkout may share the build directory.
         let package = std::env::var_os("CARGO_MANIFEST_DIR")
             .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
         let mut command = Command::new(python);
-        command.arg(package.join("peers.py")).arg(system.name()).arg(rows.csv).arg(rows.folder);
+        command.arg(package.join("peers.py")).arg(name).args(places);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process =
             command.spawn().map_err(|e| format!("{} cannot be started: {e}", python.display()))?;
@@ -145,7 +175,7 @@ impl PythonProcess {
             return Err("a peer has no pipes".into());
         };
         let mut peer = Self { process, to, from: BufReader::new(from) };
-        let loaded = peer.read(system.name())?;
+        let loaded = peer.read(name)?;
         let seconds = loaded["load_seconds"].as_f64().ok_or("a peer does not say what it took")?;
         Ok((peer, seconds))
     }

@@ -16,7 +16,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
 
-use crate::peers::{Answer, Dialect, Peer};
+use crate::peers::{Answer, Asker, Dialect, Peer};
 use crate::workload::{BASE_NS, FIELDS, Workload};
 
 /// A statement in each dialect.
@@ -203,7 +203,7 @@ fn each(function: &str, fields: usize) -> String {
 /// Asks all types `rounds` times in turn, after one round that is not counted, of the server and then of each peer, and
 /// prints the medians. Answers that differ end it.
 pub(crate) async fn run(
-    client: &mut Client,
+    asker: &mut Asker,
     peers: &mut [Peer],
     workload: Workload,
     rounds: usize,
@@ -216,7 +216,11 @@ pub(crate) async fn run(
         for place in 0..KINDS.len() {
             let place = (place + round) % KINDS.len();
             let statement = (KINDS[place].make)(&mut parameters);
-            let ours = ask(client, &statement(Dialect::Quorate)).await?;
+            let sql = statement(Dialect::Quorate);
+            let ours = match asker {
+                Asker::Flight(client) => ask(client, &sql).await?,
+                Asker::Adbc(process) => process.ask(&sql)?,
+            };
             let mut answers = vec![ours];
             for peer in peers.iter_mut() {
                 let sql = statement(peer.system.dialect());
@@ -269,7 +273,9 @@ pub(crate) async fn run_cold(
         }
     }
     for systems in &mut times {
-        systems.iter_mut().for_each(|times| times.sort_unstable());
+        for times in systems {
+            times.sort_unstable();
+        }
     }
     print_all(&times, &rows);
     Ok(())

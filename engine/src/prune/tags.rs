@@ -185,7 +185,9 @@ pub(super) fn first_tags(table: &Table, predicates: &[Expr]) -> Vec<Vec<String>>
             ways => {
                 let longer = |way: &Vec<String>| {
                     let way = way.clone();
-                    let with = move |value: &String| [way.as_slice(), &[value.clone()]].concat();
+                    let with = move |value: &String| {
+                        [way.as_slice(), std::slice::from_ref(value)].concat()
+                    };
                     values.iter().map(with).collect::<Vec<_>>()
                 };
                 ways.iter().flat_map(longer).collect()

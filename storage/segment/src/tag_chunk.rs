@@ -234,7 +234,7 @@ mod tests {
     fn as_parquet_writes_them(runs: &[(Option<&str>, usize)]) -> Bytes {
         let texts = runs.iter().flat_map(|(text, rows)| std::iter::repeat_n(*text, *rows));
         let schema = Arc::new(Schema::new(vec![Field::new("tag", DataType::Utf8, true)]));
-        let column = Arc::new(StringArray::from_iter(texts));
+        let column = Arc::new(texts.collect::<StringArray>());
         let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]).unwrap();
         let properties =
             WriterProperties::builder().set_max_row_group_row_count(Some(usize::MAX)).build();
@@ -309,7 +309,7 @@ mod tests {
         fn any_runs_are_read_as_what_parquet_writes(seed in any::<u64>()) {
             let mut random = Random(seed);
             let texts: Vec<_> = (0..=random.below(40)).map(|i| format!("t{}", i * 7 % 13)).collect();
-            let mut below = |n: usize| random.below(n as u64) as usize;
+            let mut below = |n: usize| usize::try_from(random.below(n as u64)).unwrap();
             let runs: Vec<_> = (0..below(60))
                 .map(|_| ((below(4) > 0).then(|| texts[below(texts.len())].as_str()), 1 + below(900)))
                 .collect();

@@ -108,7 +108,7 @@ mod tests {
     fn what_is_never_applied_goes() {
         let decoded = DecodedBatches::default();
         let rows = 1 << 20;
-        for name in 0..BATCHES_MAX + 1 {
+        for name in 0..=BATCHES_MAX {
             decoded.put(name.to_string().into(), batch(1, 0));
         }
         assert!(decoded.take(b"0").is_none() && decoded.take(b"1").is_some());
