@@ -45,6 +45,8 @@ mod shapes;
 mod show;
 mod table_functions;
 mod templates;
+#[cfg(test)]
+mod test_support;
 mod update;
 mod values;
 mod view;

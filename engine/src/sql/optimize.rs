@@ -101,18 +101,14 @@ fn passes(plan: &LogicalPlan) -> Result<Option<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use datafusion::physical_plan::displayable;
-    use quorate_storage::StoreOptions;
-    use quorate_wal::RealDisk;
-    use tempfile::TempDir;
 
     use super::*;
+    use crate::SessionOptions;
     use crate::sql::parameters::ParameterRow;
     use crate::sql::parse::{ParsedStatement, parse};
+    use crate::sql::test_support::engine;
     use crate::sql::{StatementContext, query};
-    use crate::{Engine, EngineOptions, SessionOptions};
 
     const PLAIN: [&str; 33] = [
         "SELECT * FROM t WHERE host IN ('a', 'b', 'c', 'd') AND u > 90.5 LIMIT 5",
@@ -170,25 +166,9 @@ mod tests {
         query::analyzed(&context.state, plan).unwrap()
     }
 
-    async fn engine() -> (TempDir, Arc<Engine>) {
-        let dir = TempDir::new().unwrap();
-        let options = EngineOptions {
-            store: StoreOptions { shards: 2, ..StoreOptions::new(dir.path()) },
-            query_timeout: Duration::from_mins(1),
-            query_memory_bytes: 256 << 20,
-            partitions: 2,
-            spill_dir: None,
-            file_dir: None,
-            summaries: true,
-            settings: Vec::new(),
-        };
-        let engine = Engine::open(RealDisk::shared(), options).await.unwrap();
-        (dir, engine)
-    }
-
     #[tokio::test]
     async fn plain_plans_are_those_of_all_rules_and_passes() {
-        let (_dir, engine) = engine().await;
+        let (_dir, engine) = engine(2).await;
         let session = engine.session(SessionOptions::default());
         for sql in [
             "CREATE TABLE t (time TIMESTAMP NOT NULL, host STRING, room STRING, u DOUBLE, n BIGINT, \
@@ -230,7 +210,7 @@ mod tests {
 
     #[tokio::test]
     async fn rules_that_are_left_out_are_there_by_name() {
-        let (_dir, engine) = engine().await;
+        let (_dir, engine) = engine(2).await;
         let rules = &engine.template().optimizer().rules;
         for name in NOT_PLAIN {
             assert!(rules.iter().any(|rule| rule.name() == name), "{name}");

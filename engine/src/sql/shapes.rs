@@ -336,32 +336,18 @@ fn holds_any(operators: &Arc<dyn ExecutionPlan>, conditions: &[Expr]) -> Result<
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use datafusion::physical_plan::displayable;
-    use quorate_storage::StoreOptions;
-    use quorate_wal::RealDisk;
     use tempfile::TempDir;
 
     use super::*;
     use crate::sql::plans::Source;
     use crate::sql::templates;
+    use crate::sql::test_support::engine;
     use crate::sql::{optimize, query};
-    use crate::{Engine, EngineOptions, Outcome, Session, SessionOptions};
+    use crate::{Outcome, Session, SessionOptions};
 
     async fn session() -> (TempDir, Session) {
-        let dir = TempDir::new().unwrap();
-        let options = EngineOptions {
-            store: StoreOptions { shards: 1, ..StoreOptions::new(dir.path()) },
-            query_timeout: Duration::from_mins(1),
-            query_memory_bytes: 256 << 20,
-            partitions: 2,
-            spill_dir: None,
-            file_dir: None,
-            summaries: true,
-            settings: Vec::new(),
-        };
-        let engine = Engine::open(RealDisk::shared(), options).await.unwrap();
+        let (dir, engine) = engine(1).await;
         let zone =
             SessionOptions { timezone: Some("+01:00".to_owned()), ..SessionOptions::default() };
         let session = engine.session(zone);
