@@ -146,7 +146,9 @@ async fn damaged_tickets_handles_and_actions_are_refused() {
     let json = br#"{"database": "main", "sql_query": "SELECT n FROM cpu WHERE host = $host", "params": {"host": "a"}}"#;
     let tickets = [ticket, prepared.as_any().encode_to_vec().into(), json.to_vec().into()];
     let close = ActionClosePreparedStatementRequest { prepared_statement_handle: handle };
-    let cancel = CancelFlightInfoRequest { info: Some(info) };
+    // Another query: what is cancelled gives no rows any more, and the ticket shall be refused for its damage alone.
+    let other = flight.get_flight_info(descriptor.clone()).await.unwrap().into_inner();
+    let cancel = CancelFlightInfoRequest { info: Some(other) };
     let actions = [
         ("ClosePreparedStatement", close.as_any().encode_to_vec()),
         ("CancelFlightInfo", cancel.encode_to_vec()),
