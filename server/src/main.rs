@@ -15,6 +15,7 @@ mod udp;
 
 use std::process::ExitCode;
 
+// Without huge pages, of which each would keep two megabytes where a query holds some kilobytes.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
