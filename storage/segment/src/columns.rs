@@ -15,6 +15,7 @@
 //! Pages are compressed where a sample says that it pays: what is packed into bits seldom gets smaller, and is read sooner as
 //! it is.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::io;
@@ -480,26 +481,33 @@ impl<'a> Sample<'a> {
 
 /// Whether whole numbers take fewer bits as places in a dictionary than as differences.
 fn prefers_dictionary(columns: impl Iterator<Item = ArrayRef>) -> bool {
-    let mut seen = Seen::default();
+    let mut seen = Distinct::default();
     let (mut values, mut changes, mut delta_bits) = (0_u64, 0_u64, 0_u64);
     for column in columns {
-        let numbers = column.to_data();
-        let numbers = numbers.buffer::<i64>(0).get(..column.len()).unwrap_or_default();
-        let valid = |row: &usize| column.is_valid(*row);
-        let numbers: Vec<i64> = (0..column.len()).filter(valid).map(|row| numbers[row]).collect();
+        let data = column.to_data();
+        let all = data.buffer::<i64>(0).get(..column.len()).unwrap_or_default();
+        let numbers = if column.null_count() == 0 {
+            Cow::Borrowed(all)
+        } else {
+            (0..all.len()).filter(|row| column.is_valid(*row)).map(|row| all[row]).collect()
+        };
         values += numbers.len() as u64;
-        let steps = numbers.array_windows().map(|[a, b]| b.wrapping_sub(*a));
-        let steps: Vec<i64> = steps.collect();
-        for steps in steps.chunks(DELTA_BLOCK) {
-            let (min, max) = steps
-                .iter()
-                .fold((i64::MAX, i64::MIN), |(min, max), step| (min.min(*step), max.max(*step)));
+        let mut from = 0;
+        while let Some([first, rest @ ..]) = numbers.get(from..).filter(|rest| rest.len() > 1) {
+            let (mut last, mut min, mut max, mut equal) = (*first, i64::MAX, i64::MIN, 0_u64);
+            let block = rest.get(..DELTA_BLOCK).unwrap_or(rest);
+            for number in block {
+                let step = number.wrapping_sub(last);
+                (last, min, max) = (*number, min.min(step), max.max(step));
+                equal += u64::from(step == 0);
+            }
             delta_bits +=
-                steps.len() as u64 * u64::from(bits_of(max.wrapping_sub(min).cast_unsigned()));
+                block.len() as u64 * u64::from(bits_of(max.wrapping_sub(min).cast_unsigned()));
+            changes += block.len() as u64 - equal;
+            from += block.len();
         }
-        changes += steps.iter().filter(|step| **step != 0).count() as u64;
         if seen.len() <= DISTINCT_MAX {
-            seen.extend(numbers.iter().map(|number| number.cast_unsigned()));
+            seen.extend(&numbers);
         }
     }
     if seen.len() > DISTINCT_MAX {
@@ -509,6 +517,35 @@ fn prefers_dictionary(columns: impl Iterator<Item = ArrayRef>) -> bool {
     // Stretches of one value take a number and a length.
     let place_bits = (values * width).min(changes * (width + 16));
     (place_bits + seen.len() as u64 * 64) * 10 < delta_bits * 9
+}
+
+/// Different numbers. Those around the first one, as most are, are bits and not hashed.
+#[derive(Default)]
+struct Distinct {
+    lowest: Option<i64>,
+    near: [u64; 16],
+    far: Seen,
+}
+
+impl Distinct {
+    /// How far below the first one the lowest is: half of what the bits hold.
+    const BELOW: i64 = 512;
+
+    fn extend(&mut self, numbers: &[i64]) {
+        let Some(first) = numbers.first() else { return };
+        let lowest = *self.lowest.get_or_insert(first.wrapping_sub(Self::BELOW));
+        for number in numbers {
+            let place = number.wrapping_sub(lowest).cast_unsigned();
+            match self.near.get_mut((place / 64) as usize) {
+                Some(bits) => *bits |= 1 << (place % 64),
+                None => _ = self.far.insert(number.cast_unsigned()),
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.far.len() + self.near.iter().map(|bits| bits.count_ones() as usize).sum::<usize>()
+    }
 }
 
 /// Bits that a number takes.
