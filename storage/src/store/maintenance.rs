@@ -10,6 +10,7 @@
 //! | a table was dropped and a shard was not told | told again |
 //! | a change of a table's routing was left half done | ended |
 //! | manifests name replaced segments and nothing is written | a flush, so that the files can go |
+//! | nothing is written to any shard, and more log is held than one file | flushes of the groups that hold it, so that it can go |
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use tokio::time::{Instant, timeout};
 
 use super::ShardId;
 use super::core::{Inner, Store};
+use crate::cluster::{KnownIds, MetaCommand};
 use crate::compaction::Config;
 use crate::shard::{Command, Shard, group_of};
 use crate::{Error, blocking};
@@ -40,6 +42,9 @@ const REPLACED_AFTER: Duration = Duration::from_secs(5);
 const QUIET_AFTER: Duration = Duration::from_secs(10);
 /// The part of a full memtable from which on that of a quiet shard is flushed: less can wait for more.
 const QUIET_FLUSH_PART: u64 = 8;
+/// Flushes of a shard for the sake of its log while nothing is written: the log above the manifest before the newest is
+/// kept, so the first covers what there is and the second lets it go.
+const QUIET_LOG_FLUSHES_MAX: u32 = 2;
 /// How long a flush or compaction that somebody waits for may take.
 const JOB_DEADLINE: Duration = Duration::from_mins(10);
 
@@ -74,19 +79,28 @@ struct Rounds {
     replaced_since: BTreeMap<GroupId, Duration>,
     /// Bytes of the active memtable, and since when it has them.
     active: BTreeMap<GroupId, (u64, Duration)>,
+    /// Whether nothing was written to any shard for a while.
+    node_is_quiet: bool,
+    /// Flushes for the sake of the log since something was written to a shard of this node.
+    log_flushes: BTreeMap<GroupId, u32>,
 }
 
 impl Rounds {
     async fn run(&mut self, store: &Store) {
         let inner = &store.inner;
         let largest = largest_if_tight(inner);
+        let busy = inner.running().filter(|s| !self.is_quiet(inner, s)).count();
+        self.node_is_quiet = busy == 0;
+        if busy > 0 {
+            self.log_flushes.clear();
+        }
         for shard in inner.running() {
             let make_room = largest == Some(shard.id());
             if let Err(e) = self.tend(inner, shard, make_room).await {
                 tracing::warn!("maintenance of shard {} is tried again: {e}", shard.id().0);
             }
         }
-        if let Err(e) = tend_meta(inner).await {
+        if let Err(e) = self.tend_meta(inner).await {
             tracing::warn!("maintenance of the metadata group is tried again: {e}");
         }
         let now = inner.options.clock.monotonic();
@@ -115,7 +129,7 @@ impl Rounds {
         let held = inner.wal.bytes_held_by(group);
         let log_is_large = held > options.flush_log_bytes;
         let active = shard.active_bytes();
-        let quiet = self.is_quiet(inner, group, active);
+        let quiet = self.is_quiet(inner, shard);
         let due = active >= options.flush_bytes
             || shard.active_age().is_some_and(|age| {
                 let is_enough = quiet && active >= options.flush_bytes / QUIET_FLUSH_PART;
@@ -131,19 +145,56 @@ impl Rounds {
         if self.replaced_for_long(inner, shard, quiet) && !shard.flush_pending() {
             shard.propose_flush(true, options.write_deadline).await?;
         }
+        if !shard.flush_pending() && self.is_log_due(inner, group) {
+            shard.propose_flush(true, options.write_deadline).await?;
+        }
         let config = Config { settled: quiet, ..Config::default() };
         shard.propose_compaction(&config, options.write_deadline).await?;
         Ok(())
     }
 
-    /// Whether nothing was written to a shard, whose active memtable has so many bytes, for a while.
-    fn is_quiet(&mut self, inner: &Inner, group: GroupId, active: u64) -> bool {
-        let now = inner.options.clock.monotonic();
-        let (known, since) = self.active.entry(group).or_insert((active, now));
+    /// Whether nothing was written to a shard for a while, as the bytes of its active memtable tell.
+    fn is_quiet(&mut self, inner: &Inner, shard: &Shard) -> bool {
+        let (active, now) = (shard.active_bytes(), inner.options.clock.monotonic());
+        let (known, since) = self.active.entry(group_of(shard.id())).or_insert((active, now));
         if *known != active {
             (*known, *since) = (active, now);
         }
         now.saturating_sub(*since) >= QUIET_AFTER
+    }
+
+    /// Whether a group, when no shard is written to, shall write a manifest so that its log can go. Not while others
+    /// write: each file of their log would make every idle group write one.
+    fn is_log_due(&mut self, inner: &Inner, group: GroupId) -> bool {
+        let flushes = self.log_flushes.entry(group).or_default();
+        let is_due = self.node_is_quiet
+            && inner.wal.bytes_held_by(group) > inner.options.wal_segment_bytes
+            && *flushes < QUIET_LOG_FLUSHES_MAX;
+        *flushes += u32::from(is_due);
+        is_due
+    }
+
+    /// The metadata group: a manifest now and then, so that its log can go.
+    async fn tend_meta(&mut self, inner: &Inner) -> Result<(), Error> {
+        let held = inner.wal.bytes_held_by(GroupId(0));
+        let log_is_due = self.is_log_due(inner, GroupId(0));
+        let log_is_large = held > inner.options.flush_log_bytes;
+        if inner.meta.commands_since_manifest() < META_COMMANDS_MAX && !log_is_large && !log_is_due
+        {
+            return Ok(());
+        }
+        if log_is_due && inner.meta_group.group().is_leader() {
+            // It changes nothing, but a manifest needs an entry behind the one before it.
+            inner.propose_meta(&MetaCommand::Reserve(KnownIds::default())).await?;
+        }
+        let meta = Arc::clone(&inner.meta);
+        let before = blocking::run("a checkpoint", move || meta.checkpoint()).await?;
+        match before {
+            Some(before) => {
+                inner.meta_group.group().snapshot_moved(before).await.map_err(Inner::meta_error)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Whether manifests have named replaced segments for a while, without a write that would lead to a flush.
@@ -174,22 +225,6 @@ fn largest_if_tight(inner: &Inner) -> Option<ShardId> {
         return None;
     }
     sizes.into_iter().max().map(|(_, id)| id)
-}
-
-/// The metadata group: a manifest now and then, so that its log can go.
-async fn tend_meta(inner: &Inner) -> Result<(), Error> {
-    let log_is_large = inner.wal.bytes_held_by(GroupId(0)) > inner.options.flush_log_bytes;
-    if inner.meta.commands_since_manifest() < META_COMMANDS_MAX && !log_is_large {
-        return Ok(());
-    }
-    let meta = Arc::clone(&inner.meta);
-    let before = blocking::run("a checkpoint", move || meta.checkpoint()).await?;
-    match before {
-        Some(before) => {
-            inner.meta_group.group().snapshot_moved(before).await.map_err(Inner::meta_error)
-        }
-        None => Ok(()),
-    }
 }
 
 /// Proposes the watermarks that are due. They are rounded down to a 64th of the retention, so that a long one does not

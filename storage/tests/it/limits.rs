@@ -184,3 +184,37 @@ async fn a_failed_sync_of_a_segment_is_told_as_well() {
     assert!(store.failed().await.contains("flush"));
     flush.abort();
 }
+
+/// The log of a load goes when the load is over, though no memtable is full or old, and though the other shard and the
+/// catalog have written nothing since.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_goes_when_nothing_is_written() {
+    let disk = SimDisk::new(1);
+    let clock = Arc::new(ManualClock::new(100 * DAY));
+    let mut with_clock = options("/data");
+    with_clock.clock = Arc::<ManualClock>::clone(&clock);
+    let file_bytes = with_clock.wal_segment_bytes;
+    let store = Store::open(disk.process(), with_clock).await.unwrap();
+    create_cpu(&store, TableOptions::default()).await;
+    let mut all = Vec::new();
+    while store.status().wal.bytes_live < 3 * file_bytes {
+        let from = i64::try_from(all.len()).unwrap();
+        // LZ4 finds nothing in these values.
+        let mantissa = |i: i64| i.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 12;
+        let value = |i| f64::from_bits(1.0_f64.to_bits() | mantissa(i));
+        let rows: Vec<_> = (from..from + 20_000).map(|i| ("a", i * 1_000_003, value(i))).collect();
+        write(&store, &rows).await.unwrap();
+        all.extend(rows);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while store.status().wal.bytes_live > file_bytes {
+        assert!(Instant::now() < deadline, "{:?}", store.status());
+        clock.advance(Duration::from_millis(250));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(read(&store).await, expect(&all));
+    store.close().await.unwrap();
+    let store = Store::open(disk.process(), options("/data")).await.unwrap();
+    assert_eq!(read(&store).await, expect(&all));
+    store.close().await.unwrap();
+}
