@@ -123,9 +123,9 @@ impl StatementContext {
     }
 
     /// An expression with its types settled and its constants folded, `now()` included.
-    pub(crate) fn fold(&self, mut expr: Expr, schema: &DFSchema) -> Result<Expr, Error> {
+    pub(crate) fn fold(&self, mut expr: Expr, schema: &Arc<DFSchema>) -> Result<Expr, Error> {
         let context = SimplifyContext::builder()
-            .with_schema(Arc::new(schema.clone()))
+            .with_schema(Arc::clone(schema))
             .with_config_options(Arc::clone(self.state.config_options()))
             .with_query_execution_start_time(
                 self.state.execution_props().query_execution_start_time,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement as FrontStatement;
@@ -129,8 +129,8 @@ pub(super) async fn filters(
     plan.apply(|node| {
         Ok(match node {
             LogicalPlan::Filter(filter) => {
-                let schema: &DFSchema = filter.input.schema();
-                predicate = Some((filter.predicate.clone(), schema.clone()));
+                let schema = Arc::clone(filter.input.schema());
+                predicate = Some((filter.predicate.clone(), schema));
                 TreeNodeRecursion::Stop
             }
             _ => TreeNodeRecursion::Continue,

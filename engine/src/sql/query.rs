@@ -95,19 +95,18 @@ async fn plan_and_start(
     let (options, now) = (session.options(), session.now());
     let engine = Arc::clone(session.engine());
     let ticket = begin(session, sql);
-    let (plan, task) = {
-        let engine = Arc::clone(&engine);
-        let text = is_text.then(|| sql.to_owned());
-        let (statement, values) = (statement.clone(), values.clone());
-        let work = async move {
-            let begun = Instant::now();
-            let context = StatementContext::new(&engine, options, now).await?;
-            let phases = Phases { catalog: begun.elapsed(), ..Phases::default() };
-            physical(&context, text.as_deref(), &statement, &values, phases).await
-        };
-        ticket.limit(session.engine().runtime().run(work)).await?
+    let text = is_text.then(|| sql.to_owned());
+    let (statement, values) = (statement.clone(), values.clone());
+    let started = ticket.clone();
+    // The query starts where it is planned: the way back here and there again takes as long as a narrow one.
+    let work = async move {
+        let begun = Instant::now();
+        let context = StatementContext::new(&engine, options, now).await?;
+        let phases = Phases { catalog: begun.elapsed(), ..Phases::default() };
+        let (plan, task) = physical(&context, text.as_deref(), &statement, &values, phases).await?;
+        Ok(stream_plan(engine.runtime(), plan, task, started))
     };
-    Ok(stream_plan(engine.runtime(), plan, task, ticket))
+    ticket.limit(session.engine().runtime().run(work)).await
 }
 
 /// Starts a query whose plan is known; none if it is not current any more.
@@ -119,22 +118,20 @@ pub(super) async fn start_known(
     let (options, now) = (session.options(), session.now());
     let engine = Arc::clone(session.engine());
     let ticket = begin(session, sql);
-    let work = {
-        let engine = Arc::clone(&engine);
-        async move {
-            let context = StatementContext::new(&engine, options, now).await?;
-            if !known.is_current(&context.catalog) {
-                return Ok(None);
-            }
-            context.check_database(context.database_name())?;
-            context.views.share(known.shared.clone());
-            engine.plans().count();
-            let plan = of_known(&context, &known).await?;
-            Ok(plan.map(|plan| (plan, context.state.task_ctx())))
+    let started = ticket.clone();
+    let work = async move {
+        let context = StatementContext::new(&engine, options, now).await?;
+        if !known.is_current(&context.catalog) {
+            return Ok(None);
         }
+        context.check_database(context.database_name())?;
+        context.views.share(known.shared.clone());
+        engine.plans().count();
+        let plan = of_known(&context, &known).await?;
+        let task = context.state.task_ctx();
+        Ok(plan.map(|plan| stream_plan(engine.runtime(), plan, task, started)))
     };
-    let planned = ticket.limit(engine.runtime().run(work)).await?;
-    Ok(planned.map(|(plan, task)| stream_plan(engine.runtime(), plan, task, ticket)))
+    ticket.limit(session.engine().runtime().run(work)).await
 }
 
 /// The physical plan of a known plan; none where it is wanting.

@@ -179,7 +179,7 @@ impl Cell<'_> {
 
     fn evaluate(&self, value: &SqlExpr) -> Result<ScalarValue, Error> {
         let state = &self.context.state;
-        let empty = DFSchema::empty();
+        let empty = Arc::new(DFSchema::empty());
         let sql = ExprWithAlias { expr: value.clone(), alias: None };
         let expr = state.create_logical_expr_from_sql_expr(sql, &empty)?;
         let bound = expr.transform_up(|e| match e {
