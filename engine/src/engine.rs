@@ -145,7 +145,7 @@ impl Engine {
         Session::new(Arc::clone(self), options)
     }
 
-    /// Runs a query that nobody asked for, so that the first one that somebody asks for need not wait for what every
+    /// Runs queries that nobody asked for, so that the first one that somebody asks for need not wait for what every
     /// process does once.
     pub async fn warm_up(self: &Arc<Self>) -> Result<(), Error> {
         crate::sql::warm_up(self).await

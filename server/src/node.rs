@@ -72,6 +72,21 @@ pub(crate) fn runtime() -> io::Result<Runtime> {
         .build()
 }
 
+/// How long a node that has opened its directory lets clients wait for the queries that it asks itself first.
+const WARM_UP_PATIENCE: Duration = Duration::from_millis(200);
+
+/// Runs the queries ahead of the first one; what takes longer goes on beside those that are asked.
+async fn warm_up(engine: &Arc<Engine>) {
+    let engine = Arc::clone(engine);
+    let warm = tokio::spawn(async move {
+        if let Err(error) = engine.warm_up().await {
+            tracing::debug!("not all queries were run ahead of the first one: {error}");
+        }
+    });
+    // It goes on, or is done.
+    drop(tokio::time::timeout(WARM_UP_PATIENCE, warm).await);
+}
+
 /// A running node.
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -169,6 +184,7 @@ impl Node {
                 ..ServiceOptions::default()
             },
         );
+        warm_up(&engine).await;
         door.open(Arc::clone(&engine), service.clone());
         doors.spawn(service.serve(flight_listener, shutdown.clone().cancelled_owned()));
 
@@ -182,12 +198,6 @@ impl Node {
             &json!({ "flight": flight, "http": http, "udp": udp, "cluster": cluster }),
         )?;
         tracing::info!(%flight, %http, "serving");
-        let warm = Arc::clone(&engine);
-        tokio::spawn(async move {
-            if let Err(error) = warm.warm_up().await {
-                tracing::debug!("no query was run ahead of the first one: {error}");
-            }
-        });
         Ok(Self { engine, door, flight, http, addresses, shutdown, doors, peers })
     }
 
