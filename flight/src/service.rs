@@ -235,7 +235,10 @@ pub(crate) fn any(bytes: &[u8]) -> Result<Any, Status> {
 
 /// An answer to a command that this server does not have.
 pub(crate) fn unknown(command: &Command) -> Status {
-    status::unsupported(command.type_url().rsplit('.').next().unwrap_or("the command"))
+    match command.type_url().rsplit('.').next() {
+        None | Some("") => status::invalid("the request is no Flight SQL command: it names none"),
+        Some(name) => status::unsupported(name),
+    }
 }
 
 #[tonic::async_trait]
