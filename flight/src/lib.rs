@@ -49,6 +49,7 @@ mod running;
 mod message;
 mod seal;
 mod status;
+mod warm_up;
 mod wire;
 
 mod client;

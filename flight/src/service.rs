@@ -91,7 +91,7 @@ impl Default for ServiceOptions {
 /// The Flight SQL service. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Service {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What all calls share.
@@ -109,7 +109,7 @@ pub(crate) struct Shared {
     /// Of messages on their way in.
     room: Arc<Semaphore>,
     calls: Arc<CallCounts>,
-    options: ServiceOptions,
+    pub(crate) options: ServiceOptions,
 }
 
 impl Service {
@@ -164,7 +164,7 @@ impl Service {
         format!("grpc://{addr}")
     }
 
-    fn into_server(self) -> Counted<Roomed<FlightServiceServer<Self>>> {
+    pub(crate) fn into_server(self) -> Counted<Roomed<FlightServiceServer<Self>>> {
         let message_bytes_max = self.shared.options.message_bytes_max;
         let (room, calls) = (Arc::clone(&self.shared.room), Arc::clone(&self.shared.calls));
         let server = FlightServiceServer::new(self)

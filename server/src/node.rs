@@ -75,10 +75,13 @@ pub(crate) fn runtime() -> io::Result<Runtime> {
 /// How long a node that has opened its directory lets clients wait for the queries that it asks itself first.
 const WARM_UP_PATIENCE: Duration = Duration::from_millis(200);
 
-/// Runs the queries ahead of the first one; what takes longer goes on beside those that are asked.
-async fn warm_up(engine: &Arc<Engine>) {
-    let engine = Arc::clone(engine);
+/// Makes calls and runs queries ahead of the first ones; what takes longer goes on beside those that are asked.
+async fn warm_up(engine: &Arc<Engine>, service: &Service) {
+    let (engine, service) = (Arc::clone(engine), service.clone());
     let warm = tokio::spawn(async move {
+        if let Err(error) = service.warm_up().await {
+            tracing::debug!("not all calls were made ahead of the first one: {error}");
+        }
         if let Err(error) = engine.warm_up().await {
             tracing::debug!("not all queries were run ahead of the first one: {error}");
         }
@@ -184,7 +187,7 @@ impl Node {
                 ..ServiceOptions::default()
             },
         );
-        warm_up(&engine).await;
+        warm_up(&engine, &service).await;
         door.open(Arc::clone(&engine), service.clone());
         doors.spawn(service.serve(flight_listener, shutdown.clone().cancelled_owned()));
 

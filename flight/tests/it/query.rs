@@ -192,3 +192,13 @@ async fn exact_values_survive() {
     assert_eq!(got.column(2), batch.column(2));
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_ahead_of_the_first_are_answered_and_not_counted() {
+    let server = Server::start().await;
+    server.service.warm_up().await.unwrap();
+    assert_eq!((server.service.calls().ended(), server.service.calls().running()), (vec![], 0));
+    rows(&mut server.client().await, "SELECT 1").await;
+    assert!(!server.service.calls().ended().is_empty());
+    server.stop().await;
+}

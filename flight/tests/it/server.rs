@@ -18,6 +18,7 @@ use tonic::transport::Channel;
 /// A running server. It stops in order when [`Server::stop`] is called, else with its runtime.
 pub(crate) struct Server {
     pub(crate) uri: String,
+    pub(crate) service: Service,
     engine: Arc<Engine>,
     shutdown: oneshot::Sender<()>,
     serving: JoinHandle<std::io::Result<()>>,
@@ -48,10 +49,10 @@ impl Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = Service::uri(listener.local_addr().unwrap());
         let (shutdown, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(service.serve(listener, async {
+        let serving = tokio::spawn(service.clone().serve(listener, async {
             let _ = stopped.await;
         }));
-        Self { uri, engine, shutdown, serving, _dir: dir }
+        Self { uri, service, engine, shutdown, serving, _dir: dir }
     }
 
     pub(crate) async fn stop(self) {
