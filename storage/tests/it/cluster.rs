@@ -331,11 +331,15 @@ async fn all_means_every_voter_and_says_so_when_one_is_down() {
     let all = WriteOptions { level: WriteLevel::All, ..WriteOptions::default() };
     let receipt = store.write(valid(store, &[("a", 1, 1.0)]), &all).await.unwrap();
     assert!(!receipt.not_everywhere);
+    let written = &receipt.shards[0];
     for n in 0..3 {
         // A status is what a group has told last, which may be a moment ago.
-        let told = || cluster.store(n).status().shards.iter().filter_map(|s| s.group.last).max();
+        let told = || {
+            let shards = cluster.store(n).status().shards;
+            shards.iter().find(|s| s.shard == written.shard).and_then(|s| s.group.last)
+        };
         let wait = async {
-            while told().is_none_or(|at| at.index < receipt.shards[0].index) {
+            while told().is_none_or(|at| at.index < written.index) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
