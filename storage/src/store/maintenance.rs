@@ -177,13 +177,15 @@ impl Rounds {
     /// The metadata group: a manifest now and then, so that its log can go.
     async fn tend_meta(&mut self, inner: &Inner) -> Result<(), Error> {
         let held = inner.wal.bytes_held_by(GroupId(0));
-        let log_is_due = self.is_log_due(inner, GroupId(0));
+        let commands = inner.meta.commands_since_manifest();
+        let leads = inner.meta_group.group().is_leader();
+        // A node that follows has nothing to write before the leader's entry has come, and must not count that.
+        let log_is_due = (leads || commands > 0) && self.is_log_due(inner, GroupId(0));
         let log_is_large = held > inner.options.flush_log_bytes;
-        if inner.meta.commands_since_manifest() < META_COMMANDS_MAX && !log_is_large && !log_is_due
-        {
+        if commands < META_COMMANDS_MAX && !log_is_large && !log_is_due {
             return Ok(());
         }
-        if log_is_due && inner.meta_group.group().is_leader() {
+        if log_is_due && leads {
             // It changes nothing, but a manifest needs an entry behind the one before it.
             inner.propose_meta(&MetaCommand::Reserve(KnownIds::default())).await?;
         }
