@@ -13,7 +13,9 @@ use quorate_wal::{Clock, DiskFault, ManualClock, RealDisk, SimDisk, SystemClock}
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-use crate::support::{DAY, Rows, cpu, create_cpu, expect, keyed, read, rows, valid, write};
+use crate::support::{
+    DAY, Rows, cpu, create_cpu, expect, keyed, options, read, rows, valid, write,
+};
 
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -549,5 +551,38 @@ async fn a_clock_that_runs_ahead_expires_nothing() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(read(cluster.store(0)).await, expect(&rows[1..]));
+    cluster.close().await;
+}
+
+/// Of every replica, and of the groups that wrote nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_goes_on_every_node_when_nothing_is_written() {
+    let clocks: Vec<_> = (0..3).map(|_| Arc::new(ManualClock::new(100 * DAY))).collect();
+    let mut cluster = Cluster::empty();
+    for (n, clock) in clocks.iter().enumerate() {
+        cluster.add(&format!("n{}", n + 1));
+        cluster.nodes[n].clock = Arc::<ManualClock>::clone(clock);
+    }
+    cluster.form().await;
+    create_cpu(cluster.store(0), TableOptions::default()).await;
+    let file_bytes = options("").wal_segment_bytes;
+    let live = |n: usize| cluster.store(n).status().wal.bytes_live;
+    let mut all = Vec::new();
+    while live(0) < 3 * file_bytes {
+        let from = i64::try_from(all.len()).unwrap();
+        let value = |i: i64| (i.wrapping_mul(0x1e37_79b9_7f4a_7c15) >> 12) as f64;
+        let rows: Vec<_> = (from..from + 20_000).map(|i| ("a", i * 1_000_003, value(i))).collect();
+        write(cluster.store(0), &rows).await.unwrap();
+        all.extend(rows);
+    }
+    let deadline = Instant::now() + PATIENCE;
+    while (0..3).any(|n| live(n) > file_bytes) {
+        assert!(Instant::now() < deadline, "{:?}", [live(0), live(1), live(2)]);
+        for clock in &clocks {
+            clock.advance(Duration::from_millis(250));
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(read(cluster.store(0)).await, expect(&all));
     cluster.close().await;
 }
